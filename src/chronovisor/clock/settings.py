@@ -1,0 +1,176 @@
+"""Settings of the clock plane: the Config Store key `host/system/system_time`.
+
+Names follow vSphere's HostDateTimeConfig and HostPtpConfig where those have one (`protocol`,
+`enabled`, `ptp_config`, `domain`, `port`, `index`, `device_type`, `device`, `ip_config`), in snake
+case. What linuxptp knows and this model does not is set through `options` (whole program) and
+`port[].options` (one port); both are judged against the catalogue of the installed release.
+"""
+
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+OptionValue = bool | int | float | str
+"""Value of a passthrough option; a boolean is written as 0 or 1."""
+
+Options = dict[str, OptionValue]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Protocol(StrEnum):
+    """What keeps this host's time (vSphere HostDateTimeConfig.protocol)."""
+
+    PTP = "ptp"
+
+
+class DeviceType(StrEnum):
+    """What a PTP port runs on (vSphere HostPtpConfigDeviceType)."""
+
+    VIRTUAL_NIC = "virtual_nic"
+    PCI_PASSTHRU_NIC = "pci_passthru_nic"
+    NONE = "none"
+
+
+class TimeStamping(StrEnum):
+    """Where packets get their time stamps (ptp4l `time_stamping`)."""
+
+    HARDWARE = "hardware"
+    SOFTWARE = "software"
+
+
+class Transport(StrEnum):
+    """What carries PTP messages (IEEE 1588-2019 annexes C, D and E)."""
+
+    UDP_IPV4 = "UDPv4"
+    UDP_IPV6 = "UDPv6"
+    ETHERNET = "L2"
+
+
+class DelayMechanism(StrEnum):
+    """How the path delay is measured (IEEE 1588-2019 clause 11)."""
+
+    E2E = "E2E"
+    P2P = "P2P"
+
+
+class Discipline(StrEnum):
+    """Whose clock is set.
+
+    `system_clock` steers CLOCK_REALTIME to the grandmaster; `monitor` measures against it and
+    touches no clock.
+    """
+
+    SYSTEM_CLOCK = "system_clock"
+    MONITOR = "monitor"
+
+
+class IpConfig(_Settings):
+    """Addresses of a port's device (vSphere HostIpConfig).
+
+    With `dhcp` true (the default) the host's own network configuration provides them and
+    Chronovisor leaves them alone. Otherwise each address given here is added where it is missing;
+    addresses of others are never removed.
+    """
+
+    dhcp: bool = True
+    ip_address: IPv4Address | None = None
+    subnet_mask: IPv4Address | None = None
+    ip_v6_addresses: tuple[IPv6Interface, ...] = ()
+
+    @model_validator(mode="after")
+    def _static_or_dhcp(self) -> "IpConfig":
+        if self.dhcp and (self.ip_address or self.subnet_mask or self.ip_v6_addresses):
+            raise ValueError("addresses need dhcp to be false")
+        if (self.ip_address is None) != (self.subnet_mask is None):
+            raise ValueError("ip_address and subnet_mask go together")
+        self.interfaces()  # a mask with holes is refused here
+        return self
+
+    def interfaces(self) -> tuple[IPv4Interface | IPv6Interface, ...]:
+        """Return the addresses with their prefix lengths."""
+        if self.ip_address is None:
+            return self.ip_v6_addresses
+        return (IPv4Interface(f"{self.ip_address}/{self.subnet_mask}"), *self.ip_v6_addresses)
+
+
+class PtpPort(_Settings):
+    """One PTP port (vSphere HostPtpConfigPtpPort); `device_type: none` keeps a slot unused."""
+
+    index: Annotated[int, Field(ge=0, le=63)]
+    device_type: DeviceType = DeviceType.VIRTUAL_NIC
+    device: Annotated[str, Field(max_length=15, pattern=r"^[^\s/\[\]#]*$")] = ""  # IFNAMSIZ - 1
+    ip_config: IpConfig = IpConfig()
+    time_stamping: TimeStamping = TimeStamping.SOFTWARE
+    network_transport: Transport = Transport.UDP_IPV4
+    delay_mechanism: DelayMechanism = DelayMechanism.E2E
+    options: Options = {}
+
+    @model_validator(mode="after")
+    def _device_fits_type(self) -> "PtpPort":
+        if self.device_type is DeviceType.NONE and self.device:
+            raise ValueError(f"device_type none has no device, but {self.device!r} is given")
+        if self.device_type is not DeviceType.NONE and not self.device:
+            raise ValueError(f"device_type {self.device_type.value} needs a device")
+        return self
+
+
+class PtpConfig(_Settings):
+    """PTP of this host (vSphere HostPtpConfig)."""
+
+    domain: Annotated[int, Field(ge=0, le=255)] = 0
+    port: tuple[PtpPort, ...] = ()
+
+    @model_validator(mode="after")
+    def _ports_are_distinct(self) -> "PtpConfig":
+        for what, seen in (
+            ("index", [str(p.index) for p in self.port]),
+            ("device", [p.device for p in self.port if p.device]),
+        ):
+            twice = sorted({value for value in seen if seen.count(value) > 1})
+            if twice:
+                raise ValueError(f"port {what} {', '.join(twice)} is used by more than one port")
+        return self
+
+    def active_ports(self) -> tuple[PtpPort, ...]:
+        """Return the ports that have a device, by index."""
+        return tuple(
+            sorted(
+                (p for p in self.port if p.device_type is not DeviceType.NONE),
+                key=lambda p: p.index,
+            )
+        )
+
+
+class PassthroughOptions(_Settings):
+    """linuxptp options that go to one program as they are, by namespace (as in trx.conf)."""
+
+    ptp4l: Options = {}
+    phc2sys: Options = {}
+
+
+class SystemTime(_Settings):
+    """How this host keeps time: the Config Store key `host/system/system_time`."""
+
+    enabled: bool = False
+    protocol: Protocol = Protocol.PTP
+    discipline: Discipline = Discipline.SYSTEM_CLOCK
+    ptp_config: PtpConfig = PtpConfig()
+    calibration_delay_ns: Annotated[
+        int, Field(ge=-1_000_000_000, le=1_000_000_000, description="Known asymmetry, added once")
+    ] = 0
+    log_level: Annotated[int, Field(ge=0, le=7)] = 6  # syslog(3); ptp4l's own default
+    options: PassthroughOptions = PassthroughOptions()
+
+    @model_validator(mode="after")
+    def _enabled_has_a_port(self) -> "SystemTime":
+        if self.enabled and not self.ptp_config.active_ports():
+            raise ValueError("enabled needs at least one port with a device")
+        return self
+
+
+PATH: Literal["host/system/system_time"] = "host/system/system_time"
