@@ -1,0 +1,1 @@
+"""visorctl: a thin client of visord, and the ESXi-compatible front end."""

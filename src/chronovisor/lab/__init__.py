@@ -1,0 +1,1 @@
+"""A small data centre in network namespaces, to try, test and measure Chronovisor."""
