@@ -1,0 +1,249 @@
+"""Which cgroup hierarchies there are for us, and a directory in each for every world.
+
+Version 2 (cgroups(7), Linux Documentation/admin-guide/cgroup-v2.rst): worlds live in
+`chronovisor/<instance>/<world>` of visord's own cgroup, which systemd must have delegated. Inner
+cgroups may hold no processes, so visord first moves itself into the leaf `visord`. Version 1
+(cgroup-v1/*.rst), also beside version 2: the same directories per controller, without that rule.
+
+Whatever cannot be had is a reason in words and no error: a world runs without the limit.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+CONTROLLERS = ("memory", "cpu", "pids")
+_TREE = "chronovisor"
+_LEAF = "visord"
+_PERIOD_US = 100_000  # the kernel's default for cpu.max and cpu.cfs_period_us
+_RMDIR_ATTEMPTS = 10
+_RMDIR_WAIT_S = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """A mounted hierarchy: its `version`, visord's `own` cgroup in it, usable `controllers`."""
+
+    version: int
+    own: Path
+    controllers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A cgroup made for one world, and the limits (fields of `Limits`) that it enforces."""
+
+    path: Path
+    limits: tuple[str, ...]
+
+
+def hierarchies(mountinfo: str, membership: str) -> list[Hierarchy]:
+    """Return the hierarchies in /proc/self/mountinfo with the place /proc/self/cgroup gives us.
+
+    Controllers of version 2 are read from there later (`cgroup.controllers`), so they are empty.
+    """
+    places: dict[str, str] = {}
+    for line in membership.splitlines():
+        _, controllers, path = line.split(":", 2)
+        places |= dict.fromkeys(controllers.split(","), path)  # version 2 is named ""
+    found = []
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        root, mounted = before.split(" ")[3:5]
+        if kind == "cgroup2" and "" in places:
+            found.append(Hierarchy(2, _place(mounted, root, places[""]), frozenset()))
+        elif kind == "cgroup":
+            names = frozenset(options.split(",")) & frozenset(CONTROLLERS) & frozenset(places)
+            if names:
+                own = _place(mounted, root, places[min(names)])
+                found.append(Hierarchy(1, own, names))
+    return found
+
+
+def _place(mounted: str, root: str, path: str) -> Path:
+    # In a container the mount shows a part of the tree; mountinfo's root says which.
+    inside = path.removeprefix(root) if root != "/" else path
+    return Path(mounted, inside.lstrip("/"))
+
+
+class Cgroups:
+    """Makes and removes the cgroups of one visord's worlds.
+
+    `problem` says per controller why it is not usable; a controller in neither `problem` nor a
+    hierarchy does not exist here.
+    """
+
+    def __init__(self, instance: str, found: Sequence[Hierarchy]) -> None:
+        self._instance = instance
+        self.problem: dict[str, str] = {}
+        self._homes: dict[str, tuple[int, Path]] = {}  # controller: version, cgroup for all ours
+        for hierarchy in found:
+            if hierarchy.version == 1:
+                for name in hierarchy.controllers:
+                    self._homes[name] = (1, hierarchy.own / _TREE / instance)
+            else:
+                self._use_version_2(hierarchy.own)
+
+    @classmethod
+    def of_this_process(cls, instance: str) -> "Cgroups":
+        """Use what this process finds itself in."""
+        proc = Path("/proc/self")
+        try:
+            texts = [(proc / name).read_text() for name in ("mountinfo", "cgroup")]
+        except OSError:  # a kernel without cgroups
+            return cls(instance, [])
+        return cls(instance, hierarchies(*texts))
+
+    def _use_version_2(self, own: Path) -> None:
+        if own.name == _LEAF and (own.parent / _TREE).is_dir():
+            own = own.parent  # visord moved itself here in an earlier life, or systemd put it here
+        available: set[str] = set()
+        with contextlib.suppress(OSError):
+            available = {*(own / "cgroup.controllers").read_text().split()} & {*CONTROLLERS}
+        if not available:
+            return
+        home = own / _TREE / self._instance
+        problem = _not_delegated(own) or _open_for_children(own, home, sorted(available))
+        for name in available:
+            if problem:
+                self.problem[name] = problem
+            else:
+                self._homes[name] = (2, home)
+
+    def version(self, controller: str) -> int | None:
+        """Return the version of cgroups that has the controller for us, None if none has."""
+        return self._homes[controller][0] if controller in self._homes else None
+
+    def has(self, world: str, paths: Sequence[str]) -> bool:
+        """Return whether `paths` are where this object would put the world's cgroups."""
+        ours = {str(home / world) for _, home in self._homes.values()}
+        return bool(paths) and ours.issuperset(paths)
+
+    def make(self, world: str, files: Mapping[str, Mapping[str, str]]) -> list[Group]:
+        """Make the world's cgroups and write limits into them; raise `OSError` if refused.
+
+        `files` has for each controller the files to write, see `limit_files`. The controller that
+        counts processes is always used: it finds all of a world's processes.
+        """
+        groups: dict[Path, list[str]] = {}
+        for controller, (version, home) in self._homes.items():
+            if controller in files or controller == "pids" or version == 2:
+                path = home / world
+                _make_directory(path)
+                groups.setdefault(path, [])
+                for name, text in files.get(controller, {}).items():
+                    _write_if_there(path / name, text)
+                if controller in files:
+                    groups[path].append(LIMIT_OF[controller])
+        return [Group(path, tuple(limits)) for path, limits in groups.items()]
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove a world's empty cgroups, and ours around them once no world is left in there."""
+        for path in map(Path, paths):
+            _remove_directory(path, _RMDIR_ATTEMPTS)
+            if path.parent.name == self._instance:
+                _remove_directory(path.parent, 1)
+                _remove_directory(path.parent.parent, 1)
+
+
+LIMIT_OF = {"memory": "memory_bytes", "cpu": "cpu_percent", "pids": "processes"}
+
+
+def limit_files(controller: str, version: int, value: int) -> dict[str, str]:
+    """Return the files to write, in this order, to limit a world to `value` (as in `Limits`)."""
+    if controller == "pids":
+        return {"pids.max": str(value)}
+    if controller == "cpu":
+        quota_us = value * _PERIOD_US // 100
+        if version == 2:
+            return {"cpu.max": f"{quota_us} {_PERIOD_US}"}
+        return {"cpu.cfs_quota_us": str(quota_us)}  # of _PERIOD_US, unless changed
+    if version == 2:
+        # No way out through swap; and all of a world dies together, for half a world is worse.
+        return {"memory.max": str(value), "memory.swap.max": "0", "memory.oom.group": "1"}
+    # The sum with swap may never be below the memory alone, hence this order.
+    return {"memory.limit_in_bytes": str(value), "memory.memsw.limit_in_bytes": str(value)}
+
+
+def oom_kills(paths: Sequence[str]) -> int:
+    """Return how often the kernel killed a process of these cgroups for want of memory."""
+    count = 0
+    for directory in paths:
+        for name in ("memory.events", "memory.oom_control"):
+            with contextlib.suppress(OSError):
+                for line in Path(directory, name).read_text().splitlines():
+                    key, _, value = line.partition(" ")
+                    count += int(value) if key == "oom_kill" else 0
+    return count
+
+
+def release_inner(own: Path) -> None:
+    """Take all controllers from the children of `own`, so that a process may enter it again.
+
+    systemd puts a restarted visord into the unit's cgroup itself, which the kernel refuses (EBUSY)
+    while worlds left running hold controllers below it. To be called by the unit before visord
+    starts (`ExecStartPre=`; newer systemd: `DelegateSubgroup=visord`); limits come back at once
+    when visord adopts its worlds.
+    """
+    for home in [*own.glob(f"{_TREE}/*"), own / _TREE, own]:
+        with contextlib.suppress(OSError):
+            names = (home / "cgroup.subtree_control").read_text().split()
+            (home / "cgroup.subtree_control").write_text(" ".join(f"-{name}" for name in names))
+
+
+def _not_delegated(own: Path) -> str | None:
+    if not Path("/run/systemd/system").is_dir():
+        return None
+    for attribute in ("trusted.delegate", "user.delegate"):  # systemd.resource-control(5)
+        with contextlib.suppress(OSError):
+            if os.getxattr(own, attribute) == b"1":
+                return None
+    return f"systemd did not delegate {own} (Delegate=yes in the unit)"
+
+
+def _open_for_children(own: Path, home: Path, controllers: Sequence[str]) -> str | None:
+    """Let children of `own` have the controllers; return why that cannot be, if so."""
+    request = " ".join(f"+{name}" for name in controllers)
+    try:
+        if (own / "cgroup.type").exists():  # the root has none, and may hold processes
+            _make_directory(own / _LEAF)
+            (own / _LEAF / "cgroup.procs").write_text(str(os.getpid()))
+        _make_directory(home)
+        for directory in (own, home.parent, home):
+            (directory / "cgroup.subtree_control").write_text(request)
+    except OSError as error:
+        return f"{error.filename or own}: {error.strerror}"
+    return None
+
+
+def _make_directory(path: Path) -> None:
+    # Another visord may remove an empty parent between our making it and its child.
+    for _ in range(3):
+        with contextlib.suppress(FileNotFoundError):
+            return path.mkdir(parents=True, exist_ok=True)
+    return path.mkdir(parents=True, exist_ok=True)
+
+
+def _write_if_there(path: Path, text: str) -> None:
+    # Kernels without swap accounting lack the swap files; every other file always exists.
+    optional = "swap" in path.name or "memsw" in path.name or "oom.group" in path.name
+    if path.exists() or not optional:
+        path.write_text(text)
+
+
+def _remove_directory(path: Path, attempts: int) -> None:
+    for _ in range(attempts):
+        try:
+            path.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            # Busy for a moment after the last process ended; at most 20 ms altogether.
+            if attempts > 1:
+                time.sleep(_RMDIR_WAIT_S)
+        else:
+            return

@@ -1,0 +1,155 @@
+"""Starts the launcher for a world and hears from it how that went."""
+
+import asyncio
+import contextlib
+import json
+import os
+import pwd
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from chronovisor.errors import ToolFailed
+from chronovisor.worlds import launcher
+from chronovisor.worlds.limits import Arrangement
+from chronovisor.worlds.process import Process
+from chronovisor.worlds.records import enforcement_orders
+from chronovisor.worlds.spec import WorldSpec
+
+_PATIENCE_S = 20.0  # a start takes 0.03 s; a machine under memory pressure may take seconds
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_STOPPED_SIGNALS = (signal.SIGKILL, signal.SIGSTOP)  # signal(7): cannot be set
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchFailed:
+    """Why no process runs the program; `kind` as in `launcher.Refused`, or `died`."""
+
+    kind: Literal["superseded", "running", "record", "setup", "exec", "died"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user of this machine, looked up."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+    @classmethod
+    def of(cls, name: str) -> "Account":
+        """Look a user up; raise `ToolFailed` if there is none."""
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            raise ToolFailed(
+                f"there is no user {name!r} on this machine", hint=f"useradd --system {name}"
+            ) from None
+        groups = tuple(os.getgrouplist(name, entry.pw_gid))
+        return cls(name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir)
+
+
+def orders(
+    spec: WorldSpec, launch: str, arrangement: Arrangement, account: Account | None
+) -> dict[str, object]:
+    """Return what the launcher is told, as a JSON object."""
+    env = {"PATH": _PATH, "LANG": "C.UTF-8"}
+    if account is not None:
+        env |= {"HOME": account.home, "USER": account.name, "LOGNAME": account.name}
+    return {
+        "launch": launch,
+        "argv": spec.argv,
+        "env": env | dict(spec.env),
+        "working_directory": spec.working_directory or "/",
+        "user": account and asdict(account),
+        "fifo_priority": spec.limits.fifo_priority,
+        "cgroups": [
+            {"path": str(group.path), "limits": group.limits} for group in arrangement.groups
+        ],
+        "rlimits": [
+            {"limit": limit, "resource": number, "value": value}
+            for limit, number, value in arrangement.rlimits
+        ],
+        "enforced": enforcement_orders(arrangement.enforced),
+        "spec": spec.to_json(),
+    }
+
+
+async def run_launcher(
+    directory: Path, document: dict[str, object], output_fd: int
+) -> tuple[Process, LaunchFailed | None]:
+    """Run the launcher until it has become the program, or not.
+
+    Returns the process under watch, which may end at any time. Raises `OSError` if no process
+    could be made.
+    """
+    report_fd, report_end = os.pipe2(os.O_CLOEXEC)
+    try:
+        with _in_memory(json.dumps(document).encode()) as orders_fd:
+            pid = _spawn(directory, orders_fd, output_fd, report_end)
+        process = Process.child(pid)
+    except BaseException:
+        os.close(report_fd)
+        raise
+    finally:
+        os.close(report_end)
+    try:
+        report = await _hear(report_fd, process)
+    except BaseException:  # given up meanwhile (cancelled): the launcher goes on, unwatched
+        process.release()
+        raise
+    return process, LaunchFailed(**json.loads(report)) if report else None
+
+
+@contextlib.contextmanager
+def _in_memory(data: bytes) -> Iterator[int]:
+    # Not a pipe: whole before the launcher exists, and whole whatever becomes of us then.
+    fd = os.memfd_create("orders", os.MFD_CLOEXEC)
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _spawn(directory: Path, orders_fd: int, output_fd: int, report_fd: int) -> int:
+    # posix_spawn, for it does not copy visord's page tables. A session of its own: the terminal's
+    # signals pass it by, and all its descendants can be told from others.
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-I", "-S", "-B", launcher.__file__, str(directory)],
+        {},
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, orders_fd, 0),
+            (os.POSIX_SPAWN_DUP2, output_fd, 1),
+            (os.POSIX_SPAWN_DUP2, output_fd, 2),
+            (os.POSIX_SPAWN_DUP2, report_fd, launcher.REPORT_FD),
+        ],
+        setsid=True,
+        setsigmask=[],
+        setsigdef=[number for number in signal.valid_signals() if number not in _STOPPED_SIGNALS],
+    )
+
+
+async def _hear(report_fd: int, process: Process) -> bytes:
+    """Return the launcher's report, empty once it has become the program (or died silently)."""
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(report_fd, "rb")
+    )
+    try:
+        return await asyncio.wait_for(reader.read(), _PATIENCE_S)
+    except TimeoutError:
+        process.send(signal.SIGKILL)
+        message = f"the launcher (process {process.identity.pid}) took over {_PATIENCE_S:g} s"
+        return json.dumps({"kind": "died", "message": message}).encode()
+    finally:
+        transport.close()
