@@ -1,0 +1,120 @@
+"""The processes of a lab as worlds: started, waited for, let go of, stopped."""
+
+import asyncio
+import contextlib
+import os
+import socket as sockets
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from chronovisor.errors import ChronovisorError, ToolFailed
+from chronovisor.lab.programs import socket, world
+from chronovisor.lab.record import LabDirectory
+from chronovisor.lab.spec import LabSpec
+from chronovisor.lab.topology import Kind, Node
+from chronovisor.worlds.records import found_in
+from chronovisor.worlds.state import State
+from chronovisor.worlds.supervisor import Supervisor
+
+_START_S = 30.0
+_POLL_S = 0.02
+_LAST_LINES = 5
+
+
+@contextlib.asynccontextmanager
+async def adopted(directory: LabDirectory) -> AsyncIterator[Supervisor]:
+    """Look after a lab's processes for a while; afterwards they run on by themselves."""
+    async with Supervisor(directory.worlds) as supervisor:
+        await supervisor.adopt()
+        yield supervisor
+
+
+async def start(
+    supervisor: Supervisor, directory: LabDirectory, spec: LabSpec, wanted: Sequence[Node]
+) -> list[Node]:
+    """See to it that these nodes run and answer; return those that had to be started.
+
+    Raises `ToolFailed` with the last words of one that ends instead.
+    """
+    done = await asyncio.gather(*(_ensure(supervisor, directory, spec, node) for node in wanted))
+    await asyncio.gather(*(_answering(supervisor, directory, node) for node in wanted))
+    return [node for node, started in zip(wanted, done, strict=True) if started]
+
+
+async def _ensure(
+    supervisor: Supervisor, directory: LabDirectory, spec: LabSpec, node: Node
+) -> bool:
+    before = await supervisor.ensure(world(spec, node, directory.node(node.name)))
+    if supervisor.get(node.name).state is State.RUNNING:
+        return before in ("started", "replaced")
+    await supervisor.restart(node.name)
+    return True
+
+
+async def _answering(supervisor: Supervisor, directory: LabDirectory, node: Node) -> None:
+    deadline = time.monotonic() + _START_S
+    while not _answers(directory.node(node.name), node.kind):
+        now = supervisor.get(node.name)
+        late = time.monotonic() > deadline
+        if late or now.state is not State.RUNNING:
+            what = f"did not answer within {_START_S:g} s" if late else now.reason
+            raise ToolFailed(
+                f"{node.name}: {what}", hint=_last_words(directory.node(node.name), now.last_lines)
+            )
+        await asyncio.sleep(_POLL_S)
+
+
+def _answers(directory: Path, kind: Kind) -> bool:
+    # A file alone says nothing: a process that was killed leaves its socket behind.
+    host = kind is Kind.HOST
+    path = socket(directory) if host else directory / "ptp4l"
+    with sockets.socket(
+        sockets.AF_UNIX, sockets.SOCK_STREAM if host else sockets.SOCK_DGRAM
+    ) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _last_words(directory: Path, lines: Sequence[str]) -> str:
+    log = directory / "visord.log"
+    if not lines and log.exists():
+        lines = log.read_text(errors="replace").splitlines()
+    text = "\n        ".join(lines[-_LAST_LINES:])
+    return f"its last lines:\n        {text}" if text else "it wrote nothing"
+
+
+async def stop_all(directory: LabDirectory) -> None:
+    """Stop every process that is recorded; what visord started runs on."""
+    if not directory.worlds.is_dir():
+        return
+    try:
+        async with adopted(directory) as supervisor:
+            await supervisor.stop_all("lab down")
+    except ChronovisorError:
+        # A record that cannot be used hinders nobody: all that is left in the lab's network
+        # namespaces is ended next, recorded or not.
+        return
+
+
+def cgroups(directory: LabDirectory) -> set[Path]:
+    """Return the cgroups that hold those of the lab's processes."""
+    found = set()
+    if directory.worlds.is_dir():
+        for record in found_in(directory.worlds):
+            started = record.read_started()
+            found |= {Path(path).parent for path in (started.cgroups if started else ())}
+    return found
+
+
+def remove_cgroups(roots: set[Path]) -> None:
+    """Remove empty cgroups with all below them, as a killed visord leaves them."""
+    for root in roots:
+        for path, _, _ in os.walk(root, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(path).rmdir()
+        with contextlib.suppress(OSError):
+            root.parent.rmdir()
