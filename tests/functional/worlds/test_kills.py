@@ -1,0 +1,81 @@
+"""SIGKILL to visord at any moment: never two processes of a world, never an unknown one."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from chronovisor.worlds.launcher import boot_id, start_ticks
+
+DRIVER = Path(__file__).with_name("kill_driver.py")
+ROUNDS = 150
+SEED = 1
+
+
+async def test_killed_over_and_over(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(DRIVER), str(tmp_path), str(ROUNDS), str(SEED), stdout=-1
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    result = json.loads(out)
+    assert result["violations"] == []
+    # The test tested something: supervisors came to their check, and found worlds to adopt.
+    assert result["told"]["c"] > ROUNDS / 10
+    assert result["told"]["A"] > ROUNDS / 20
+
+
+async def run_launcher(directory: Path, launch: str) -> str:
+    """Run a launcher by hand, as one that an earlier visord left behind; return its report."""
+    orders = {
+        "launch": launch,
+        "argv": ["touch", str(directory / "ran")],
+        "env": {"PATH": os.environ["PATH"]},
+        "working_directory": "/",
+        "user": None,
+        "fifo_priority": None,
+        "cgroups": [],
+        "rlimits": [],
+        "enforced": {},
+        "spec": {},
+    }
+    launcher = Path(sys.modules["chronovisor.worlds.launcher"].__file__ or "")
+    script = '"$@" 3>&1 >/dev/null'
+    argv = ["/bin/sh", "-c", script, "sh", sys.executable, "-I", "-S", str(launcher)]
+    process = await asyncio.create_subprocess_exec(*argv, str(directory), stdin=-1, stdout=-1)
+    out, _ = await process.communicate(json.dumps(orders).encode())
+    return out.decode()
+
+
+def write(directory: Path, name: str, document: Mapping[str, object]) -> None:
+    (directory / name).write_text(json.dumps(document))
+
+
+async def test_a_late_launcher_of_an_earlier_visord_gives_up(tmp_path: Path) -> None:
+    assert '"superseded"' in await run_launcher(tmp_path, "mine")
+    write(tmp_path, "wanted.json", {"launch": "another"})
+    assert '"superseded"' in await run_launcher(tmp_path, "mine")
+    assert not (tmp_path / "ran").exists()
+    write(tmp_path, "wanted.json", {"launch": "mine"})
+    assert await run_launcher(tmp_path, "mine") == ""
+    assert (tmp_path / "ran").exists()
+
+
+async def test_a_launcher_never_starts_beside_a_living_process(tmp_path: Path) -> None:
+    write(tmp_path, "wanted.json", {"launch": "mine"})
+    me = {"pid": os.getpid(), "start_ticks": start_ticks(os.getpid()), "boot_id": boot_id()}
+    write(tmp_path, "process.json", me)
+    assert '"running"' in await run_launcher(tmp_path, "mine")
+    write(tmp_path, "process.json", me | {"boot_id": "another boot"})
+    assert await run_launcher(tmp_path, "mine") == ""
+
+
+async def test_a_launcher_that_cannot_record_itself_runs_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "wanted.json", {"launch": "mine"})
+    (tmp_path / "process.json").mkdir()
+    (tmp_path / "process.json" / "x").touch()
+    report = await run_launcher(tmp_path, "mine")
+    assert "process.json" in report
+    assert not (tmp_path / "ran").exists()
