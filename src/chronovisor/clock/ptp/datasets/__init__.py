@@ -1,0 +1,106 @@
+"""Every management data set linuxptp can be asked for or told: one class, one management id."""
+
+from chronovisor.clock.ptp.datasets.clock_description import ClockDescription
+from chronovisor.clock.ptp.datasets.clock_members import (
+    AlternateTimeOffsetEnable,
+    AlternateTimeOffsetName,
+    AlternateTimeOffsetProperties,
+    ClockAccuracyMember,
+    Domain,
+    Priority1,
+    Priority2,
+    SlaveOnly,
+    TimescaleProperties,
+    TraceabilityProperties,
+    UserDescription,
+)
+from chronovisor.clock.ptp.datasets.clock_np import (
+    ExternalGrandmasterPropertiesNp,
+    SubscribeEventsNp,
+    SynchronizationUncertainNp,
+    TimeStatusNp,
+)
+from chronovisor.clock.ptp.datasets.clock_sets import (
+    CurrentDataSet,
+    DefaultDataSet,
+    GrandmasterSettingsNp,
+    ParentDataSet,
+    TimePropertiesDataSet,
+)
+from chronovisor.clock.ptp.datasets.data_set import REGISTRY, DataSet, Scope
+from chronovisor.clock.ptp.datasets.port_np import (
+    CmldsInfoNp,
+    PortCorrectionsNp,
+    PortDataSetNp,
+    PortHwclockNp,
+    PortPropertiesNp,
+    PowerProfileSettingsNp,
+)
+from chronovisor.clock.ptp.datasets.port_sets import (
+    AnnounceReceiptTimeout,
+    DelayMechanismMember,
+    DisablePort,
+    EnablePort,
+    LogAnnounceInterval,
+    LogMinPdelayReqInterval,
+    LogSyncInterval,
+    MasterOnly,
+    NullManagement,
+    PortDataSet,
+    VersionNumber,
+)
+from chronovisor.clock.ptp.datasets.port_stats import (
+    MessageCounts,
+    PortServiceStatsNp,
+    PortStatsNp,
+)
+from chronovisor.clock.ptp.datasets.unicast_masters import UnicastMaster, UnicastMasterTableNp
+
+__all__ = [
+    "REGISTRY",
+    "AlternateTimeOffsetEnable",
+    "AlternateTimeOffsetName",
+    "AlternateTimeOffsetProperties",
+    "AnnounceReceiptTimeout",
+    "ClockAccuracyMember",
+    "ClockDescription",
+    "CmldsInfoNp",
+    "CurrentDataSet",
+    "DataSet",
+    "DefaultDataSet",
+    "DelayMechanismMember",
+    "DisablePort",
+    "Domain",
+    "EnablePort",
+    "ExternalGrandmasterPropertiesNp",
+    "GrandmasterSettingsNp",
+    "LogAnnounceInterval",
+    "LogMinPdelayReqInterval",
+    "LogSyncInterval",
+    "MasterOnly",
+    "MessageCounts",
+    "NullManagement",
+    "ParentDataSet",
+    "PortCorrectionsNp",
+    "PortDataSet",
+    "PortDataSetNp",
+    "PortHwclockNp",
+    "PortPropertiesNp",
+    "PortServiceStatsNp",
+    "PortStatsNp",
+    "PowerProfileSettingsNp",
+    "Priority1",
+    "Priority2",
+    "Scope",
+    "SlaveOnly",
+    "SubscribeEventsNp",
+    "SynchronizationUncertainNp",
+    "TimePropertiesDataSet",
+    "TimeStatusNp",
+    "TimescaleProperties",
+    "TraceabilityProperties",
+    "UnicastMaster",
+    "UnicastMasterTableNp",
+    "UserDescription",
+    "VersionNumber",
+]
