@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,23 +76,27 @@ class Client:
         finally:
             connection.close()
 
-    def get(self, path: str, **query: Any) -> Any:
+    def get(self, path: str, /, **query: Any) -> Any:
         """Return what a resource holds now."""
         return self.call("GET", path, query=query)
 
-    def stream(self, path: str, **query: Any) -> Iterator[tuple[str, Any]]:
+    def stream(
+        self, path: str, /, *, timeout_s: float | None = None, **query: Any
+    ) -> Iterator[tuple[str, Any]]:
         """Yield (kind, data) of each server-sent event, until visord or the caller ends it.
 
-        The format is that of the WHATWG HTML standard, section 9.2.6.
+        The format is that of the WHATWG HTML standard, section 9.2.6. After `timeout_s` in all
+        it ends with `TimeoutError`.
         """
-        connection = _UnixConnection(self.path, None)
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        connection = _UnixConnection(self.path, timeout_s)
         try:
             connection.request("GET", _target(path, query))
             response = connection.getresponse()
             if response.status != http.client.OK:
                 _decode(response)
             kind = "message"
-            for raw in response:
+            for raw in iter(lambda: _next_line(connection, response, deadline_s), b""):
                 line = raw.decode().rstrip("\r\n")
                 if line.startswith("event:"):
                     kind = line[6:].strip()
@@ -102,6 +107,19 @@ class Client:
             raise Unavailable(f"visord on {self.path} ended the stream") from error
         finally:
             connection.close()
+
+
+def _next_line(
+    connection: http.client.HTTPConnection,
+    response: http.client.HTTPResponse,
+    deadline_s: float | None,
+) -> bytes:
+    if deadline_s is not None and connection.sock:
+        left_s = deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        connection.sock.settimeout(left_s)
+    return response.readline()
 
 
 def _target(path: str, query: dict[str, Any] | None) -> str:

@@ -74,7 +74,8 @@ class IpConfig(_Settings):
 
     With `dhcp` true (the default) the host's own network configuration provides them and
     Chronovisor leaves them alone. Otherwise each address given here is added where it is missing;
-    addresses of others are never removed.
+    addresses of others are never removed. As on ESXi, only a `pci_passthru_nic` can be given
+    addresses: those of a `virtual_nic` are the host's own affair.
     """
 
     dhcp: bool = True
@@ -116,6 +117,11 @@ class PtpPort(_Settings):
             raise ValueError(f"device_type none has no device, but {self.device!r} is given")
         if self.device_type is not DeviceType.NONE and not self.device:
             raise ValueError(f"device_type {self.device_type.value} needs a device")
+        if self.device_type is not DeviceType.PCI_PASSTHRU_NIC and not self.ip_config.dhcp:
+            raise ValueError(
+                "only a pci_passthru_nic is given addresses here; "
+                "those of a virtual_nic come from the host's network configuration"
+            )
         return self
 
 

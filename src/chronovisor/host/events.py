@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -45,13 +45,17 @@ class Listener:
         self._queue.append(event)
         self._ready.set()
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        """Yield events as they come, for ever."""
-        while True:
-            await self._ready.wait()
-            while self._queue:
-                yield self._queue.popleft()
+    async def next(self, timeout_s: float | None = None) -> Event | None:
+        """Return the next event, or None when none came in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._ready.wait()
+        except TimeoutError:
+            return None
+        event = self._queue.popleft()
+        if not self._queue:
             self._ready.clear()
+        return event
 
 
 class EventBus:

@@ -1,0 +1,56 @@
+"""Applies what the plan says about daemons: files and worlds. May be run at any time again."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from chronovisor.clock.plan import RestartDaemon, StartDaemon, StopDaemon, WriteFile
+from chronovisor.errors import Unavailable
+from chronovisor.worlds import State, Supervisor
+
+
+async def apply(
+    action: StartDaemon | RestartDaemon | StopDaemon | WriteFile, supervisor: Supervisor
+) -> None:
+    """Do one action. Raises `Unavailable` or `ToolFailed` where it cannot be done."""
+    match action:
+        case WriteFile(path, text):
+            write(path, text)
+        case StartDaemon(spec) | RestartDaemon(spec):
+            await supervisor.ensure(spec)
+        case StopDaemon(name, reason):
+            await supervisor.stop(name, reason)
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file in one step: a reader, or a crash, meets the old or the new one whole."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise Unavailable(f"cannot write {path}: {error.strerror}") from error
+
+
+def running(supervisor: Supervisor, names: Iterable[str]) -> dict[str, str]:
+    """Return the generation of each daemon that runs or is being tried."""
+    return {
+        world.name: world.wanted_generation
+        for world in supervisor.worlds()
+        if world.name in names and world.state is not State.STOPPED
+    }
+
+
+def files(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return what the configuration files hold; one that cannot be read is left out."""
+    found = {}
+    for path in paths:
+        try:
+            found[path] = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue  # it is written anew
+    return found

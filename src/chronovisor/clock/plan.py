@@ -1,0 +1,169 @@
+"""What must be done so that this host keeps time as it is told; pure.
+
+A change restarts only what must restart. Options that PTP management can set are set live; files
+and daemons are touched where the daemon's part of the settings really differs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
+from pathlib import Path
+
+from chronovisor.worlds import WorldSpec
+
+DAEMONS = ("ptp4l", "phc2sys")
+"""The worlds of this plane in the order in which they start: phc2sys follows ptp4l."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssignAddress:
+    """Give a PTP device an address of its settings. Applied by `addresses.apply`."""
+
+    device: str
+    address: IPv4Interface | IPv6Interface
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the action as a line for people."""
+        return f"assign {self.address} to {self.device}"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFile:
+    """Write a daemon's configuration file. Applied by `daemons.apply`."""
+
+    path: Path
+    text: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the action as a line for people."""
+        return f"write {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class StartDaemon:
+    """Start a daemon that should run and does not. Applied by `daemons.apply`."""
+
+    spec: WorldSpec
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the action as a line for people."""
+        return f"start {self.spec.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartDaemon:
+    """Restart a daemon whose settings it reads only at its start. Applied by `daemons.apply`."""
+
+    spec: WorldSpec
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the action as a line for people."""
+        return f"restart {self.spec.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class StopDaemon:
+    """Stop a daemon that should not run. Applied by `daemons.apply`."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the action as a line for people."""
+        return f"stop {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetLive:
+    """Set an option of the running ptp4l through PTP management. Applied by `live.apply`."""
+
+    option: str
+    value: int
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the action as a line for people."""
+        return f"set {self.option} {self.value} in the running ptp4l"
+
+
+Action = AssignAddress | WriteFile | StartDaemon | RestartDaemon | StopDaemon | SetLive
+
+
+@dataclass(frozen=True, slots=True)
+class WantedDaemon:
+    """A daemon that should run, its configuration file, and the options settable while it runs.
+
+    `spec.generation` is the digest of all that it reads at its start alone.
+    """
+
+    spec: WorldSpec
+    file: Path
+    text: str
+    live: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Everything that should be, in the order in which daemons start."""
+
+    daemons: tuple[WantedDaemon, ...] = ()
+    addresses: tuple[tuple[str, IPv4Interface | IPv6Interface], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What is: daemons that run (or are tried) by name with their generation, files, addresses.
+
+    `live` holds the options that the running ptp4l answered for, empty while it does not answer.
+    """
+
+    daemons: Mapping[str, str]
+    files: Mapping[Path, str]
+    live: Mapping[str, int]
+    addresses: frozenset[tuple[str, IPv4Interface | IPv6Interface]]
+
+
+def plan(wanted: Wanted, observed: Observed) -> list[Action]:
+    """Return what turns `observed` into `wanted`, in the order it must be done; empty when equal.
+
+    Daemons stop in the reverse of the order in which they start.
+    """
+    names = {daemon.spec.name for daemon in wanted.daemons}
+    actions: list[Action] = [
+        StopDaemon(name, "the settings have no use for it")
+        for name in reversed(DAEMONS)
+        if name in observed.daemons and name not in names
+    ]
+    actions += [
+        AssignAddress(device, address, f"ip_config of {device}")
+        for device, address in wanted.addresses
+        if (device, address) not in observed.addresses
+    ]
+    for daemon in wanted.daemons:
+        actions += _for_daemon(daemon, observed)
+    return actions
+
+
+def _for_daemon(daemon: WantedDaemon, observed: Observed) -> list[Action]:
+    actions: list[Action] = []
+    running = observed.daemons.get(daemon.spec.name)
+    file_differs = observed.files.get(daemon.file) != daemon.text
+    if file_differs:
+        actions.append(WriteFile(daemon.file, daemon.text, f"{daemon.spec.name} reads it"))
+    if running is None:
+        actions.append(StartDaemon(daemon.spec, "it does not run"))
+    elif running != daemon.spec.generation:
+        actions.append(
+            RestartDaemon(daemon.spec, "it reads the changed settings only at its start")
+        )
+    else:
+        actions += [
+            SetLive(option, value, f"it is {observed.live[option]}; PTP management can set it")
+            for option, value in sorted(daemon.live.items())
+            if observed.live.get(option, value) != value
+        ]
+    return actions

@@ -1,0 +1,123 @@
+"""The clock plane at work: settings in, daemons kept, state out.
+
+visord hands over the settings that hold (`want`) and runs `run`; everybody asks `status` and
+`plan`. Losing this process loses nothing: daemons go on as worlds, and a new plane recognises them.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from chronovisor.clock import addresses, daemons, devices, live, report
+from chronovisor.clock.engine import Engine
+from chronovisor.clock.memory import MemoryFile
+from chronovisor.clock.plan import DAEMONS, Action, AssignAddress, Observed, SetLive, Wanted, plan
+from chronovisor.clock.settings import SystemTime
+from chronovisor.clock.state import Verdict
+from chronovisor.clock.status import ClockStatus
+from chronovisor.clock.watch import Watch
+from chronovisor.errors import ChronovisorError
+from chronovisor.worlds import Supervisor
+
+RECONCILE_S = 5.0
+"""How often drift is repaired without anything having told us of it."""
+
+Publish = Callable[[str, dict[str, Any]], None]
+
+
+class ClockPlane:
+    """Keeps this host's time as the settings say, and knows how well."""
+
+    def __init__(
+        self, supervisor: Supervisor, engine: Engine, directory: Path, publish: Publish
+    ) -> None:
+        self._supervisor = supervisor
+        self._engine = engine
+        self._publish = publish
+        self._settings: SystemTime | None = None
+        self._wake = asyncio.Event()
+        memory = MemoryFile(directory / "memory.json")
+        self._watch = Watch(supervisor, engine, memory, publish)
+        self.problem = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return the clock's state with its reason."""
+        return self._watch.verdict
+
+    def want(self, settings: SystemTime) -> None:
+        """Take new settings; they are applied soon, by `run`."""
+        if settings != self._settings:
+            self._settings = settings
+            self._watch.follow(settings)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Apply settings, watch and judge until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch.run())
+            tasks.create_task(self._reconcile_for_ever())
+
+    def plan(self, settings: SystemTime | None = None) -> list[Action]:
+        """Return what would be done for these settings (those that hold when None is given)."""
+        settings = settings or self._settings
+        if settings is None:
+            return []
+        wanted = self._engine.wanted(settings)
+        return plan(wanted, self._observe(wanted))
+
+    def status(self) -> ClockStatus:
+        """Return all that is known of the clock now."""
+        worlds = {world.name: world for world in self._supervisor.worlds()}
+        notices = (*self._engine.notices(), *([self.problem] if self.problem else []))
+        return report.status(
+            self._settings or SystemTime(), self._watch, worlds, self._engine.release, notices
+        )
+
+    def _observe(self, wanted: Wanted) -> Observed:
+        observer = self._watch.observer
+        return Observed(
+            daemons=daemons.running(self._supervisor, DAEMONS),
+            files=daemons.files(daemon.file for daemon in wanted.daemons),
+            live=live.observe(observer.seen.reading if observer else None),
+            addresses=addresses.observe(device for device, _ in wanted.addresses),
+        )
+
+    async def _reconcile_for_ever(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RECONCILE_S):
+                    await self._wake.wait()
+            self._wake.clear()
+            if self._settings is not None:
+                await self._reconcile(self._settings)
+
+    async def _reconcile(self, settings: SystemTime) -> None:
+        """Do what is missing. What cannot be done is said in `problem` and tried again."""
+        if self._engine.release is None:
+            await self._engine.detect()
+        found = devices.check(settings)
+        problem = "; ".join(one.message for one in found)
+        try:
+            for action in () if found else self.plan(settings):
+                self._publish("clock.action", {"action": str(action), "reason": action.reason})
+                await self._apply(action)
+        except ChronovisorError as error:
+            problem = error.message
+        if problem != self.problem:
+            self.problem = problem
+            self._publish("clock.problem", {"problem": problem})
+        self._watch.wake()
+
+    async def _apply(self, action: Action) -> None:
+        observer = self._watch.observer
+        if isinstance(action, AssignAddress):
+            await asyncio.to_thread(addresses.apply, action)
+        elif isinstance(action, SetLive):
+            if observer:
+                await live.apply(action, observer.client)
+                await observer.read_once()
+        else:
+            await daemons.apply(action, self._supervisor)

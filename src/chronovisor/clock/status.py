@@ -1,0 +1,133 @@
+"""What `visorctl clock status` shows: the model of `GET /v1/clock/status`. Units are in the names.
+
+Everything here was read from ptp4l's data sets, from packets or from the kernel; `None` says that
+it is not known now.
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+from chronovisor.clock.state import ClockState
+
+
+class _Status(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Engine(_Status):
+    """The program that speaks PTP, and its process."""
+
+    name: str
+    release: str | None
+    state: str
+    reason: str
+    pid: int | None
+    restarts: int
+
+
+class Offset(_Status):
+    """The offset from the master: this clock minus the master's, in ns.
+
+    `last_ns` is the newest; the others are over the `samples` newest ones, which span `span_s`.
+    """
+
+    last_ns: float
+    median_ns: float
+    p95_abs_ns: float
+    max_abs_ns: float
+    samples: int
+    span_s: float
+    age_s: float
+
+
+class Grandmaster(_Status):
+    """The clock that time comes from, and the port next to us that hands it on.
+
+    `address` is the parent port's, learned from its Announce messages.
+    """
+
+    identity: str
+    address: str | None
+    parent_port: str
+    steps_removed: int
+    priority1: int
+    priority2: int
+    clock_class: int
+    clock_accuracy: str
+    time_source: str
+    utc_offset_s: int
+    utc_offset_valid: bool
+    ptp_timescale: bool
+    leap61: bool
+    leap59: bool
+    time_traceable: bool
+    frequency_traceable: bool
+
+
+class MessageCounters(_Status):
+    """PTP messages of one direction on one port, by type, since ptp4l started."""
+
+    announce: int
+    sync: int
+    follow_up: int
+    delay_req: int
+    delay_resp: int
+    pdelay_req: int
+    pdelay_resp: int
+    pdelay_resp_follow_up: int
+    signaling: int
+    management: int
+
+
+class Port(_Status):
+    """A PTP port. Intervals are powers of two in seconds (IEEE 1588-2019 clause 7.7.2)."""
+
+    index: int
+    number: int
+    device: str
+    device_type: str
+    address: str | None
+    state: str
+    state_transitions: int
+    link_up: bool
+    time_stamping: str
+    transport: str
+    delay_mechanism: str
+    log_announce_interval: int | None
+    announce_receipt_timeout: int | None
+    log_sync_interval: int | None
+    log_min_delay_req_interval: int | None
+    log_min_pdelay_req_interval: int | None
+    peer_mean_path_delay_ns: float | None
+    received: MessageCounters | None
+    sent: MessageCounters | None
+
+
+class ClockStatus(_Status):
+    """All that is known of this host's clock.
+
+    `since` and `last_sync_time` are times of day (ISO 8601, UTC) for people. `frequency_ppb` is
+    the kernel's correction of the system clock, `rate_offset_ppb` what ptp4l says the
+    grandmaster's rate differs by.
+    """
+
+    state: ClockState
+    reason: str
+    since: str
+    last_sync_time: str | None
+    enabled: bool
+    protocol: str
+    discipline: str
+    domain: int
+    clock_identity: str | None
+    priority1: int | None
+    priority2: int | None
+    clock_class: int | None
+    slave_only: bool | None
+    offset: Offset | None
+    mean_path_delay_ns: float | None
+    frequency_ppb: float | None
+    rate_offset_ppb: float | None
+    grandmaster: Grandmaster | None
+    ports: tuple[Port, ...]
+    engine: Engine
+    notices: tuple[str, ...]

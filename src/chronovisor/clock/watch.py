@@ -1,0 +1,237 @@
+"""Watches the clock and says in which state it is, for as long as visord lives."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from chronovisor.clock import devices
+from chronovisor.clock.engine import Engine
+from chronovisor.clock.kernel_clock import boottime_s
+from chronovisor.clock.memory import MemoryFile
+from chronovisor.clock.observe import Observer
+from chronovisor.clock.ptp import Announcers, AnnounceSource, PortIdentity, PortState
+from chronovisor.clock.settings import Discipline, SystemTime, TimeStamping
+from chronovisor.clock.state import (
+    ClockState,
+    Daemon,
+    Evidence,
+    PortSeen,
+    Verdict,
+    judge,
+    remember,
+)
+from chronovisor.errors import ChronovisorError, Unavailable
+from chronovisor.worlds import State, Supervisor, World
+
+TICK_S = 0.5
+"""How often the state is judged when nothing new is heard: silence is evidence too."""
+
+RETRY_S = 1.0
+"""How long to wait before a device that could not be listened to is tried again."""
+
+Publish = Callable[[str, dict[str, Any]], None]
+
+
+class Watch:
+    """Judges the clock's state from what ptp4l, the kernel and the network say."""
+
+    def __init__(
+        self, supervisor: Supervisor, engine: Engine, memory: MemoryFile, publish: Publish
+    ) -> None:
+        self._supervisor = supervisor
+        self._engine = engine
+        self._worlds: dict[str, World] = {}
+        self._memory_file = memory
+        self._memory = memory.read(boottime_s())
+        self._publish = publish
+        self._settings = SystemTime()
+        self._followed = asyncio.Event()
+        self._news = asyncio.Event()
+        self._sampled_at_s = 0.0
+        self.verdict = Verdict(ClockState.UNSYNCHRONIZED, "visord has just started")
+        self.since_ns = time.time_ns()
+        self.last_sync_ns: int | None = None
+        self.observer: Observer | None = None
+        self.announcers: dict[str, Announcers] = {}
+        self.devices: dict[str, devices.Device | None] = {}
+
+    def follow(self, settings: SystemTime) -> None:
+        """Watch the ptp4l that these settings ask for."""
+        self._settings = settings
+        self._followed.set()
+
+    def wake(self) -> None:
+        """Have the state judged now: something changed."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        self._worlds = {world.name: world for world in self._supervisor.worlds()}
+        unsubscribe = self._supervisor.subscribe(self._note)
+        try:
+            await self._watch()
+        finally:
+            unsubscribe()
+
+    def _note(self, world: World) -> None:
+        self._worlds[world.name] = world
+        self.wake()
+
+    async def _watch(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._judge_for_ever())
+            following: asyncio.Task[None] | None = None
+            while True:
+                await self._followed.wait()
+                self._followed.clear()
+                if following:
+                    following.cancel()
+                    await asyncio.wait([following])
+                following = tasks.create_task(self._follow(self._settings))
+
+    async def _follow(self, settings: SystemTime) -> None:
+        self.observer = None
+        self.announcers = {}
+        if settings.enabled:
+            self.observer = Observer(
+                self._engine.paths.socket,
+                domain_number=settings.ptp_config.domain,
+                transport_specific=self._engine.sdo_id(settings),
+                grandmaster=self._memory.grandmaster,
+                changed=self.wake,
+            )
+        self.wake()
+        async with asyncio.TaskGroup() as tasks:
+            if self.observer:
+                tasks.create_task(self.observer.run())
+            for port in settings.ptp_config.active_ports() if settings.enabled else ():
+                self.announcers[port.device] = watch = Announcers(port.device)
+                tasks.create_task(_listen(watch))
+
+    async def _judge_for_ever(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._news.wait()
+            self._news.clear()
+            self._judge()
+
+    def _judge(self) -> None:
+        now_s = boottime_s()
+        evidence = self._evidence()
+        verdict = judge(evidence, self._memory, now_s)
+        self._memory = remember(evidence, self._memory, verdict, now_s)
+        if verdict.state.synchronized:
+            self.last_sync_ns = time.time_ns()
+        changed = verdict.state is not self.verdict.state
+        self.verdict = verdict
+        if changed:
+            self.since_ns = time.time_ns()
+            self._publish("clock.state", {"state": verdict.state, "reason": verdict.reason})
+            # A full disk must not end the watch; the memory only shortens the next start
+            with contextlib.suppress(Unavailable):
+                self._memory_file.write(self._memory, verdict)
+        self._publish_sample(evidence)
+
+    def _publish_sample(self, evidence: Evidence) -> None:
+        if not evidence.samples or evidence.samples[-1].at_s == self._sampled_at_s:
+            return
+        newest = evidence.samples[-1]
+        self._sampled_at_s = newest.at_s
+        reading = self.observer.seen.reading if self.observer else None
+        self._publish(
+            "clock.sample",
+            {
+                "state": self.verdict.state,
+                "offset_ns": newest.offset_ns,
+                "mean_path_delay_ns": reading.current.mean_path_delay_ns if reading else None,
+                "grandmaster": evidence.grandmaster,
+            },
+        )
+
+    def _evidence(self) -> Evidence:
+        settings = self._settings
+        ports = settings.ptp_config.active_ports()
+        self.devices = {port.device: devices.device(port.device) for port in ports}
+        seen = self.observer.seen if self.observer else None
+        reading = seen.reading if seen else None
+        world = self._worlds.get("ptp4l")
+        return Evidence(
+            enabled=settings.enabled,
+            disciplined=settings.discipline is Discipline.SYSTEM_CLOCK,
+            hardware=any(port.time_stamping is TimeStamping.HARDWARE for port in ports),
+            domain=settings.ptp_config.domain,
+            daemon=_daemon(world),
+            daemon_reason=_daemon_reason(world),
+            missing_devices=tuple(
+                name for name, device in self.devices.items() if device is None or not device.up
+            ),
+            answers=reading is not None,
+            ports=tuple(
+                PortSeen(number, port.device, state, self._link_up(port.device))
+                for number, port in enumerate(ports, 1)
+                if (state := seen.port_states.get(number, PortState.INITIALIZING) if seen else None)
+            ),
+            grandmaster=seen.grandmaster if seen and reading else None,
+            other_domains=self._other_domains(settings.ptp_config.domain),
+            samples=tuple(seen.samples) if seen else (),
+            sync_interval_s=_sync_interval_s(self.observer),
+        )
+
+    def _link_up(self, name: str) -> bool:
+        device = self.devices.get(name)
+        return device is not None and device.link_up
+
+    def _other_domains(self, domain: int) -> tuple[str, ...]:
+        found = sorted(
+            {
+                (source.domain_number, source.address)
+                for source in self.sources()
+                if source.domain_number != domain
+            }
+        )
+        return tuple(f"domain {number} from {address}" for number, address in found)
+
+    def source(self, port: PortIdentity, domain: int) -> AnnounceSource | None:
+        """Return what is known of the clock port that announces itself by this identity."""
+        found = (watch.find(port, domain) for watch in self.announcers.values())
+        return next((source for source in found if source), None)
+
+    def sources(self) -> list[AnnounceSource]:
+        """Return every clock whose Announce messages arrive, over all ports."""
+        return [source for watch in self.announcers.values() for source in watch.sources()]
+
+
+async def _listen(announcers: Announcers) -> None:
+    """Learn who announces on a device, from when it is there; the rest works without."""
+    while True:
+        try:
+            async with announcers:
+                await asyncio.Event().wait()
+        except ChronovisorError as error:
+            announcers.trouble = error
+        await asyncio.sleep(RETRY_S)
+
+
+def _daemon(world: World | None) -> Daemon:
+    if world is None or world.state in (State.STARTING, State.BACKOFF, State.STOPPED):
+        return Daemon.WAITING
+    return Daemon.FAILED if world.state is State.FAILED else Daemon.RUNNING
+
+
+def _daemon_reason(world: World | None) -> str:
+    if world is None:
+        return "ptp4l has not been started yet"
+    last = f": {world.last_lines[-1]}" if world.last_lines else ""
+    return f"ptp4l is {world.state}: {world.reason}{last}"
+
+
+def _sync_interval_s(observer: Observer | None) -> float:
+    """Return the time between Sync messages as the slave port knows it, 1 s where it does not."""
+    reading = observer.seen.reading if observer else None
+    if reading is None:
+        return 1.0
+    intervals = [2.0**port.data_set.log_sync_interval for port in reading.ports]
+    return max(intervals, default=1.0)

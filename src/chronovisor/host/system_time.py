@@ -1,0 +1,144 @@
+"""Which time settings hold: the store's value with the operator's trx.conf laid over it.
+
+A trx.conf with an error is never applied. What held before goes on to hold, also over a restart of
+visord: the last file that was good is kept beside the store.
+"""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from chronovisor.clock import trx_conf
+from chronovisor.clock.daemons import write
+from chronovisor.clock.engine import Engine
+from chronovisor.clock.settings import PATH, SystemTime
+from chronovisor.clock.trx_conf import TrxConf
+from chronovisor.config import Change, Commit, ConfigStore, Overlay, Registry
+from chronovisor.config.fields import assign, parse_place
+from chronovisor.errors import ChronovisorError, InvalidInput, Unavailable
+
+_NOTHING = b""
+
+
+class SystemTimeSource:
+    """The time settings that hold. May be used from any thread.
+
+    `problem` says what is wrong with the file, empty while it is well.
+    """
+
+    def __init__(
+        self, store: ConfigStore, registry: Registry, file: Path, directory: Path, engine: Engine
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._file = file
+        self._kept = directory / "trx.conf.good"
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._stamp: tuple[int, ...] | None = None
+        self._overlay = self._good_one()
+        self.problem = ""
+
+    def stored(self) -> dict[str, Any]:
+        """Return what the store holds, without the file."""
+        entry = self._store.get(PATH)
+        return entry.value if entry else {}
+
+    def effective(self) -> SystemTime:
+        """Return the settings that hold: defaults, store, file."""
+        return self._laid(SystemTime.model_validate(self.stored()), self._overlay).settings
+
+    def overlays(self) -> list[Overlay]:
+        """Return the file's values with their lines, for showing where a value comes from."""
+        laid = self._laid(SystemTime.model_validate(self.stored()), self._overlay)
+        values = {field: (one.value, one.line) for field, one in laid.origins.items()}
+        return [Overlay(self._file.name, values)] if values else []
+
+    def _laid(self, settings: SystemTime, file: TrxConf) -> trx_conf.Overlay:
+        return trx_conf.overlay(settings, file, self._engine.catalogue)
+
+    def proposed(self, value: Any) -> SystemTime:
+        """Return the settings that would hold with another stored value.
+
+        Raises `InvalidInput` with every problem of the value, alone and with the file over it.
+        """
+        settings = self._registry.validate(PATH, value)
+        assert isinstance(settings, SystemTime)
+        self._refuse(trx_conf.judge(self._overlay, self._engine.catalogue, settings))
+        return self._laid(settings, self._overlay).settings
+
+    def check(self, content: bytes) -> TrxConf:
+        """Return a file's content if it could hold; raises `InvalidInput` with every error."""
+        settings = SystemTime.model_validate(self.stored())
+        file = trx_conf.parse(content, name=self._file.name)
+        self._refuse(trx_conf.judge(file, self._engine.catalogue, settings))
+        return file
+
+    def import_file(self, content: bytes, *, author: str, comment: str) -> Commit:
+        """Move a file's options into the store, as one commit."""
+        revision = self._store.revision
+        file = self.check(content)
+        laid = self._laid(SystemTime.model_validate(self.stored()), file)
+        value = self.stored()
+        for field, origin in laid.origins.items():
+            assign(value, parse_place(field), origin.value)
+        return self._store.commit(
+            [Change(PATH, value)],
+            author=author,
+            comment=comment or f"options of a {self._file.name}",
+            expected_revision=revision,
+        )
+
+    def export(self) -> str:
+        """Return the passthrough options that hold now as a file."""
+        return trx_conf.render(trx_conf.export(self.effective()))
+
+    def reload(self) -> bool:
+        """Read the file if it changed; return whether anything is different from before."""
+        with self._lock:
+            stamp = self._read_stamp()
+            if stamp == self._stamp:
+                return False
+            self._stamp = stamp
+            before = (self._overlay, self.problem)
+            try:
+                content = self._file.read_bytes() if stamp else _NOTHING
+                self._overlay = self.check(content)
+                self._keep(content)
+                self.problem = ""
+            except OSError as error:
+                self.problem = f"{self._file} cannot be read: {error.strerror}"
+            except ChronovisorError as error:
+                self.problem = f"{self._file} is not applied: {_first_words(error)}"
+            return before != (self._overlay, self.problem)
+
+    def _read_stamp(self) -> tuple[int, ...] | None:
+        try:
+            status = self._file.stat()
+        except OSError:
+            return None
+        return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+    def _good_one(self) -> TrxConf:
+        """Return the last file that was applied; an empty one where there is none."""
+        try:
+            return trx_conf.parse(self._kept.read_bytes(), name=self._file.name)
+        except (OSError, InvalidInput):
+            return trx_conf.parse(_NOTHING, name=self._file.name)
+
+    def _keep(self, content: bytes) -> None:
+        try:
+            write(self._kept, content.decode("utf-8-sig"))
+        except Unavailable as error:
+            self.problem = f"{self._file} is applied, but a restart may forget it: {error.message}"
+
+    @staticmethod
+    def _refuse(problems: list[Any]) -> None:
+        if problems:
+            raise InvalidInput(str(problems[0]), problems)
+
+
+def _first_words(error: ChronovisorError) -> str:
+    problems = error.problems if isinstance(error, InvalidInput) else ()
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{problems[0] if problems else error.message}{more}"

@@ -1,0 +1,219 @@
+"""One visord: the store, the worlds and the planes joined, each broken part kept from the others.
+
+visord holds nothing that matters: settings are in the store, processes are worlds, state is read
+from what runs. It may be killed at any moment and started again.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from chronovisor import __version__
+from chronovisor.clock import devices
+from chronovisor.clock.engine import Engine
+from chronovisor.clock.plane import ClockPlane
+from chronovisor.clock.settings import PATH as SYSTEM_TIME
+from chronovisor.config import (
+    Commit,
+    ConfigStore,
+    KeyPath,
+    Origin,
+    SqliteBackend,
+    effective,
+)
+from chronovisor.errors import ChronovisorError, InvalidInput
+from chronovisor.host import metrics
+from chronovisor.host.directories import Directories
+from chronovisor.host.events import EventBus
+from chronovisor.host.health import Condition, Health, Part, worst
+from chronovisor.host.schema import registry
+from chronovisor.host.system_time import SystemTimeSource
+from chronovisor.worlds import State, Supervisor, World
+
+log = structlog.get_logger()
+
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 30.0
+"""Waits between attempts to bring a broken part back; doubled each time."""
+
+FILES_S = 1.0
+"""How often /etc/chronovisor is looked at for a changed trx.conf: one stat(2)."""
+
+
+class Visord:
+    """A host: what it is told (store), what runs (supervisor), and its planes."""
+
+    def __init__(self, directories: Directories, engine: Engine) -> None:
+        """Open the store. Raises `Unavailable` and `InvalidInput` where it cannot be used."""
+        self.events = EventBus()
+        self.engine = engine
+        self.registry = registry(engine)
+        self.store = ConfigStore(SqliteBackend(directories.store), self.registry)
+        self.system_time = SystemTimeSource(
+            self.store, self.registry, directories.trx_conf, directories.var, engine
+        )
+        self.supervisor = Supervisor(directories.run / "worlds")
+        self.clock = ClockPlane(
+            self.supervisor, engine, directories.run / "clock", self.events.publish
+        )
+        self._started_s = time.monotonic()
+        self._broken: dict[str, str] = {}
+        self._trial_changed = asyncio.Event()
+
+    async def run(self, serve: Callable[[], Awaitable[None]], *, stop_worlds: bool) -> None:
+        """Do everything until `serve` returns; worlds run on unless they are to be stopped."""
+        loop = asyncio.get_running_loop()
+
+        def hand_over(commit: Commit) -> None:  # called in whichever thread commits
+            loop.call_soon_threadsafe(self._committed, commit)
+
+        self.store.subscribe(hand_over)
+        self.supervisor.subscribe(self._world_changed)
+        async with self.supervisor:
+            adopted = await self.supervisor.adopt()
+            log.info("adopted worlds", worlds=[world.name for world in adopted])
+            await asyncio.to_thread(self.system_time.reload)
+            self._apply_settings()
+            async with asyncio.TaskGroup() as tasks:
+                parts = [
+                    tasks.create_task(self._keep("clock", self.clock.run)),
+                    tasks.create_task(self._keep("trials", self._expire_trials)),
+                    tasks.create_task(self._keep("files", self._watch_files)),
+                ]
+                try:
+                    await serve()
+                finally:
+                    for part in parts:
+                        part.cancel()
+            if stop_worlds:
+                await self.supervisor.stop_all("visord stops, and was told to end its worlds")
+
+    async def _keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run a part for ever; when it breaks, say so and try again, later each time."""
+        wait_s = FIRST_RETRY_S
+        while True:
+            started_s = time.monotonic()
+            try:
+                await run()
+            except Exception as error:
+                self._broken[name] = f"{name} broke: {_words(error)}; tried again in {wait_s:g} s"
+                log.error("a part broke", part=name, exc_info=error)
+                self.events.publish("host.broken", {"part": name, "reason": self._broken[name]})
+            if time.monotonic() - started_s > LONGEST_RETRY_S:
+                wait_s = FIRST_RETRY_S
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_RETRY_S)
+            self._broken.pop(name, None)
+
+    def _committed(self, commit: Commit) -> None:
+        from chronovisor.host.api.shapes import commit_shape
+
+        self.events.publish("config.commit", commit_shape(commit).model_dump())
+        self._trial_changed.set()
+        if any(str(change.path) == SYSTEM_TIME for change in commit.changes):
+            self._apply_settings()
+
+    def _world_changed(self, world: World) -> None:
+        log.info("world", name=world.name, state=world.state.value, reason=world.reason)
+        self.events.publish(
+            "world.state",
+            {"name": world.name, "state": world.state, "reason": world.reason, "pid": world.pid},
+        )
+
+    def _apply_settings(self) -> None:
+        self.clock.want(self.system_time.effective())
+
+    async def _expire_trials(self) -> None:
+        """Put the old values back when a trial's time is up, also one begun before we started."""
+        while True:
+            self._trial_changed.clear()
+            await asyncio.to_thread(self.store.expire)
+            trial = self.store.trial
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(trial.seconds_left if trial else None):
+                    await self._trial_changed.wait()
+
+    async def _watch_files(self) -> None:
+        while True:
+            if await asyncio.to_thread(self.system_time.reload):
+                self.events.publish("clock.trx_conf", {"problem": self.system_time.problem})
+                self._apply_settings()
+            await asyncio.sleep(FILES_S)
+
+    def refuse_impossible(self, path: KeyPath, value: object) -> None:
+        """Raise `InvalidInput` for settings that this machine, as it is now, cannot follow.
+
+        Asked before a change only: a device that goes away later makes no stored setting wrong.
+        """
+        if str(path) == SYSTEM_TIME and value is not None:
+            settings = self.system_time.proposed(value)
+            problems = devices.check(settings)
+            if problems:
+                raise InvalidInput(str(problems[0].message), problems)
+
+    def origins(self, path: KeyPath, *, secrets: bool) -> list[Origin]:
+        """Return every field of a key that holds now, with its origin."""
+        entry = self.store.get(path)
+        stored = entry.value if entry else None
+        if not secrets:
+            stored = self.registry.mask(path, stored)
+        overlays = self.system_time.overlays() if str(path) == SYSTEM_TIME else []
+        return effective(self.registry, path, stored, overlays)
+
+    def health(self) -> Health:
+        """Return how every part is."""
+        parts = (self._store_part(), self._clock_part(), self._worlds_part(), *self._broken_parts())
+        return Health(
+            condition=worst(parts),
+            version=__version__,
+            pid=os.getpid(),
+            uptime_s=round(time.monotonic() - self._started_s, 3),
+            store_revision=self.store.revision,
+            parts=parts,
+        )
+
+    def _store_part(self) -> Part:
+        alarms = "; ".join(alarm.message for alarm in self.store.alarms)
+        condition = Condition.DEGRADED if alarms else Condition.OK
+        return Part(name="store", condition=condition, reason=alarms)
+
+    def _clock_part(self) -> Part:
+        reasons = [text for text in (self.system_time.problem, self.clock.problem) if text]
+        verdict = self.clock.verdict
+        if not verdict.state.well:
+            reasons.append(f"clock is {verdict.state}: {verdict.reason}")
+        condition = Condition.DEGRADED if reasons else Condition.OK
+        return Part(name="clock", condition=condition, reason="; ".join(reasons))
+
+    def _worlds_part(self) -> Part:
+        failed = [w for w in self.supervisor.worlds() if w.state in (State.FAILED, State.BACKOFF)]
+        reason = "; ".join(f"{world.name} is {world.state}: {world.reason}" for world in failed)
+        condition = (
+            Condition.FAILED
+            if any(w.state is State.FAILED for w in failed)
+            else (Condition.DEGRADED if failed else Condition.OK)
+        )
+        return Part(name="worlds", condition=condition, reason=reason)
+
+    def _broken_parts(self) -> tuple[Part, ...]:
+        return tuple(
+            Part(name=name, condition=Condition.FAILED, reason=reason)
+            for name, reason in self._broken.items()
+        )
+
+    def metrics(self) -> str:
+        """Return the metrics in Prometheus' text format."""
+        return metrics.render(
+            self.clock.status(), self.supervisor.worlds(), self.store, self.health()
+        )
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, ChronovisorError):
+        return error.message
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(_words(inner) for inner in error.exceptions)
+    return f"{type(error).__name__}: {error}"

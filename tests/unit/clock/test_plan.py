@@ -1,0 +1,77 @@
+"""The plan as a table: what is wanted, what is, what must be done."""
+
+from dataclasses import replace
+from ipaddress import ip_interface
+from pathlib import Path
+
+import pytest
+
+from chronovisor.clock.plan import Observed, Wanted, WantedDaemon, plan
+from chronovisor.worlds import WorldSpec
+
+FILE = Path("/run/x/ptp4l.conf")
+PTP4L = WantedDaemon(
+    WorldSpec("ptp4l", ("ptp4l",), generation="g1"), FILE, "[global]\n", {"priority1": 128}
+)
+PHC2SYS = WantedDaemon(
+    WorldSpec("phc2sys", ("phc2sys",), generation="p1"), Path("/run/x/phc2sys.conf"), "", {}
+)
+WANTED = Wanted((PTP4L,))
+AGREED = Observed({"ptp4l": "g1"}, {FILE: "[global]\n"}, {"priority1": 128}, frozenset())
+NOTHING = Observed({}, {}, {}, frozenset())
+ADDRESS = ("eth1", ip_interface("10.0.0.2/24"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "observed", "actions"),
+    [
+        pytest.param(Wanted(), NOTHING, [], id="nothing-wanted"),
+        pytest.param(WANTED, AGREED, [], id="agreed"),
+        pytest.param(WANTED, NOTHING, ["write /run/x/ptp4l.conf", "start ptp4l"], id="cold-start"),
+        pytest.param(
+            WANTED,
+            replace(AGREED, daemons={"ptp4l": "g0"}, files={FILE: "old"}),
+            ["write /run/x/ptp4l.conf", "restart ptp4l"],
+            id="other-generation",
+        ),
+        pytest.param(
+            WANTED,
+            replace(AGREED, files={FILE: "priority1 1"}, live={"priority1": 1}),
+            ["write /run/x/ptp4l.conf", "set priority1 128 in the running ptp4l"],
+            id="live",
+        ),
+        pytest.param(WANTED, replace(AGREED, live={}), [], id="silent-ptp4l-is-not-set"),
+        pytest.param(
+            WANTED, replace(AGREED, files={}), ["write /run/x/ptp4l.conf"], id="file-gone"
+        ),
+        pytest.param(Wanted(), AGREED, ["stop ptp4l"], id="disabled"),
+        pytest.param(
+            Wanted(),
+            replace(AGREED, daemons={"ptp4l": "g1", "phc2sys": "p1"}),
+            ["stop phc2sys", "stop ptp4l"],
+            id="both-end",
+        ),
+        pytest.param(
+            Wanted((PTP4L, PHC2SYS), (ADDRESS,)),
+            NOTHING,
+            [
+                "assign 10.0.0.2/24 to eth1",
+                "write /run/x/ptp4l.conf",
+                "start ptp4l",
+                "write /run/x/phc2sys.conf",
+                "start phc2sys",
+            ],
+            id="everything",
+        ),
+        pytest.param(
+            Wanted((PTP4L,), (ADDRESS,)),
+            replace(AGREED, addresses=frozenset({ADDRESS})),
+            [],
+            id="address-is-there",
+        ),
+    ],
+)
+def test_plan(wanted: Wanted, observed: Observed, actions: list[str]) -> None:
+    found = plan(wanted, observed)
+    assert [str(action) for action in found] == actions
+    assert all(action.reason for action in found)

@@ -1,0 +1,195 @@
+"""The clock's state as a table: what was seen, what is remembered, what is said."""
+
+from dataclasses import replace
+
+import pytest
+
+from chronovisor.clock.ptp import PortState
+from chronovisor.clock.state import (
+    HOLDOVER_LIMIT_S,
+    ClockState,
+    Daemon,
+    Evidence,
+    Memory,
+    PortSeen,
+    Sample,
+    fresh_for_s,
+    judge,
+    remember,
+    typical_change_ns,
+)
+
+NOW_S = 10_000.0
+GM = "aabbcc.fffe.000001"
+STEADY = tuple(Sample(NOW_S - 1.0 + i / 8, 100.0 + i) for i in range(8))
+MONITORING = Evidence(
+    ports=(PortSeen(1, "eth0", PortState.UNCALIBRATED),),
+    grandmaster=GM,
+    samples=STEADY,
+    sync_interval_s=0.125,
+)
+STEERING = replace(MONITORING, disciplined=True, ports=(PortSeen(1, "eth0", PortState.SLAVE),))
+LISTENING = replace(
+    MONITORING,
+    grandmaster=None,
+    samples=(),
+    ports=(PortSeen(1, "eth0", PortState.LISTENING),),
+)
+NOTHING = Memory()
+RECENT = Memory(GM, NOW_S - 3)
+
+
+def spread(step_ns: float) -> tuple[Sample, ...]:
+    return tuple(Sample(NOW_S - 0.1, step_ns * (-1) ** i) for i in range(8))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "memory", "state", "words"),
+    [
+        pytest.param(Evidence(enabled=False), NOTHING, "freerunning", "disabled", id="disabled"),
+        pytest.param(
+            replace(LISTENING, missing_devices=("eth9",)), RECENT, "faulty", "eth9", id="no-device"
+        ),
+        pytest.param(
+            replace(LISTENING, daemon=Daemon.FAILED, daemon_reason="ptp4l gave up"),
+            RECENT,
+            "faulty",
+            "ptp4l gave up",
+            id="daemon-failed",
+        ),
+        pytest.param(
+            replace(LISTENING, daemon=Daemon.WAITING, daemon_reason="next attempt in 2 s"),
+            NOTHING,
+            "unsynchronized",
+            "next attempt",
+            id="daemon-waits",
+        ),
+        pytest.param(
+            replace(LISTENING, daemon=Daemon.WAITING, daemon_reason="ptp4l was killed"),
+            RECENT,
+            "holdover",
+            "ptp4l was killed; last offset from aabbcc.fffe.000001 3 s ago",
+            id="daemon-waits-after-lock",
+        ),
+        pytest.param(
+            replace(LISTENING, answers=False), NOTHING, "unsynchronized", "answer", id="no-answer"
+        ),
+        pytest.param(LISTENING, NOTHING, "unsynchronized", "domain 0 arrives on eth0", id="no-gm"),
+        pytest.param(
+            replace(LISTENING, domain=7, other_domains=("domain 0 from 10.0.0.1",)),
+            NOTHING,
+            "unsynchronized",
+            "domain 7 arrives on eth0; there are some of domain 0 from 10.0.0.1",
+            id="wrong-domain",
+        ),
+        pytest.param(LISTENING, RECENT, "holdover", "3 s ago", id="gm-lost"),
+        pytest.param(
+            LISTENING,
+            Memory(GM, NOW_S - HOLDOVER_LIMIT_S - 1),
+            "unsynchronized",
+            "no Announce",
+            id="held-too-long",
+        ),
+        pytest.param(
+            replace(LISTENING, ports=(PortSeen(1, "eth0", PortState.FAULTY, link_up=False),)),
+            NOTHING,
+            "faulty",
+            "eth0) is FAULTY: its link is down",
+            id="link-down",
+        ),
+        pytest.param(
+            replace(LISTENING, ports=(PortSeen(1, "eth0", PortState.FAULTY),)),
+            RECENT,
+            "holdover",
+            "FAULTY",
+            id="port-fault-after-lock",
+        ),
+        pytest.param(
+            replace(MONITORING, samples=()), NOTHING, "acquiring", "no offset", id="gm-chosen"
+        ),
+        pytest.param(
+            replace(MONITORING, samples=()), RECENT, "holdover", "no offset", id="same-gm-back"
+        ),
+        pytest.param(
+            replace(MONITORING, samples=()),
+            Memory("another", NOW_S - 1),
+            "acquiring",
+            "no offset",
+            id="failover",
+        ),
+        pytest.param(
+            replace(MONITORING, samples=STEADY[:3]), NOTHING, "acquiring", "3 of 4", id="too-few"
+        ),
+        pytest.param(
+            replace(MONITORING, samples=STEADY[-1:]), RECENT, "tracking", GM, id="restart-of-visord"
+        ),
+        pytest.param(
+            replace(MONITORING, samples=(Sample(NOW_S - 5, 1.0),) * 8),
+            NOTHING,
+            "acquiring",
+            "no Sync for 5 s",
+            id="stale",
+        ),
+        pytest.param(
+            replace(MONITORING, samples=(Sample(NOW_S - 5, 1.0),) * 8),
+            RECENT,
+            "holdover",
+            "no Sync for 5 s",
+            id="stale-after-lock",
+        ),
+        pytest.param(
+            replace(MONITORING, samples=spread(1e6)), NOTHING, "acquiring", "move", id="unsteady"
+        ),
+        pytest.param(MONITORING, NOTHING, "tracking", "monitored only", id="monitor"),
+        pytest.param(STEERING, NOTHING, "locked", "104 ns", id="locked"),
+        pytest.param(
+            replace(STEERING, ports=MONITORING.ports), NOTHING, "tracking", "", id="not-yet-slave"
+        ),
+        pytest.param(
+            replace(STEERING, samples=tuple(Sample(NOW_S, 5e6) for _ in range(8))),
+            NOTHING,
+            "tracking",
+            "locked from 100000 ns",
+            id="steady-but-far",
+        ),
+        pytest.param(
+            replace(STEERING, hardware=True, samples=spread(4e3)),
+            NOTHING,
+            "acquiring",
+            "move",
+            id="hardware-is-held-to-more",
+        ),
+    ],
+)
+def test_state(evidence: Evidence, memory: Memory, state: str, words: str) -> None:
+    verdict = judge(evidence, memory, NOW_S)
+    assert (verdict.state.value, words in verdict.reason) == (state, True), verdict
+
+
+def test_one_spike_does_not_unsettle_a_steady_clock() -> None:
+    samples = (*STEADY[:4], Sample(NOW_S, 5e6), *STEADY[4:])
+    assert judge(replace(MONITORING, samples=samples), NOTHING, NOW_S).state == "tracking"
+
+
+def test_memory_is_of_the_last_synchronized_moment_only() -> None:
+    known = remember(MONITORING, NOTHING, judge(MONITORING, NOTHING, NOW_S), NOW_S)
+    assert known == Memory(GM, NOW_S)
+    lost = judge(LISTENING, known, NOW_S + 9)
+    assert remember(LISTENING, known, lost, NOW_S + 9) == known
+
+
+def test_monitored_clock_is_never_locked() -> None:
+    slave = replace(MONITORING, ports=STEERING.ports)
+    assert judge(slave, NOTHING, NOW_S).state is ClockState.TRACKING
+
+
+@pytest.mark.parametrize(("interval_s", "fresh_s"), [(0.0625, 1.0), (1.0, 4.0), (2.0, 8.0)])
+def test_offsets_stay_fresh_for_some_intervals(interval_s: float, fresh_s: float) -> None:
+    assert fresh_for_s(interval_s) == fresh_s
+
+
+@pytest.mark.parametrize(
+    ("offsets", "change_ns"), [([], 0.0), ([5.0], 0.0), ([0.0, 10.0, 0.0], 10.0)]
+)
+def test_typical_change(offsets: list[float], change_ns: float) -> None:
+    assert typical_change_ns(offsets) == change_ns
