@@ -166,7 +166,7 @@ PTP4L = os.environ.get("CHRONOVISOR_TEST_PTP4L", "ptp4l")
 _LOOP = """
 program=$1; shift
 for file do
-  timeout 5 "$program" -m -q -i lo --free_running=1 --time_stamping=hardware \
+  timeout 5 "$program" -m -q -l 6 -i lo --free_running=1 --time_stamping=hardware \
     --uds_address=/nonexistent/ptp4l -f "$file" > "$file.out" 2>&1
   echo "exit $?" >> "$file.out"
 done

@@ -62,38 +62,28 @@ class Catalogue:
         return Verdict.UNKNOWN_OPTION if misplaced else None
 
     def judge(
-        self, program: str, scope: Scope, name: str, value: OptionValue, *, where: str = ""
+        self,
+        program: str,
+        scope: Scope,
+        name: str,
+        value: OptionValue,
+        *,
+        where: str = "",
+        value_where: str | None = None,
     ) -> Problem | None:
         """Return what is wrong with passing this option through to `program`, None if nothing.
 
-        `where` becomes the problem's. Whether options go together is `check_combination`'s.
+        `where` becomes the problem's, `value_where` that of a problem with the value alone.
+        Whether options go together is for `check_combination` to say.
         """
-        text = as_text(value)
-
-        def problem(message: str, valid: str = "") -> Problem:
-            return Problem(where, message, text[:80], valid)
-
+        shown = as_text(value)[:80]
         option = self._passed_through(program, name)
         if option is None:
-            return problem(self._why_unknown(program, name), self._nearest_name(program, name))
-        for refusal in (
-            self._not_theirs(program, scope, name, option),
-            f"{name} {defect}" if (defect := flaw(name, text)) else "",
-        ):
-            if refusal:
-                return problem(refusal)
-        if verdict := option.ptp4l_verdict(text):
-            return problem(_about(option, verdict, text), _with_unit(option))
-        if option.type is OptionType.DOUBLE and text.lower().lstrip("+-").startswith("nan"):
-            return problem(f"{name}: {text!r} is not a number", _with_unit(option))
-        if option.name == "clock_servo" and text.lower() not in ownership.SERVOS:
-            return problem(
-                f"{name}: servo {text!r} does not discipline the clock",
-                ", ".join(ownership.SERVOS),
-            )
-        if form := formats.expected_form(option.name, text):
-            return problem(f"{name}: {text[:80]!r} does not have the form ptp4l needs", form)
-        return None
+            valid = self._nearest_name(program, name)
+            return Problem(where, self._why_unknown(program, name), shown, valid)
+        if refusal := self._not_theirs(program, scope, name, option):
+            return Problem(where, refusal, shown)
+        return _judge_value(option, name, value, where if value_where is None else value_where)
 
     def _passed_through(self, program: str, name: str) -> Option | None:
         if program == "phc2sys" and name in phc2sys_keys.LETTERS:
@@ -136,16 +126,35 @@ class Catalogue:
         return ""
 
 
-def _about(option: Option, verdict: Verdict, text: str) -> str:
+def _judge_value(option: Option, name: str, value: OptionValue, where: str) -> Problem | None:
+    text = as_text(value)
     shown = repr(text[:80])
+
+    def problem(message: str, valid: str) -> Problem:
+        return Problem(where, f"{name}: {message}", text[:80], valid)
+
+    if defect := flaw(name, text):
+        return problem(defect, _with_unit(option))
+    if verdict := option.ptp4l_verdict(text):
+        return problem(_about(option, verdict, shown), _with_unit(option))
+    if option.type is OptionType.DOUBLE and text.lower().lstrip("+-").startswith("nan"):
+        return problem(f"{shown} is not a number", _with_unit(option))
+    if option.name == "clock_servo" and text.lower() not in ownership.SERVOS:
+        return problem(f"servo {shown} does not discipline the clock", ", ".join(ownership.SERVOS))
+    if form := formats.expected_form(option.name, text):
+        return problem(f"{shown} does not have the form that ptp4l needs", form)
+    return None
+
+
+def _about(option: Option, verdict: Verdict, shown: str) -> str:
     match verdict:
         case Verdict.OUT_OF_RANGE:
-            return f"{option.name}: {shown} is out of range"
+            return f"{shown} is out of range"
         case Verdict.MALFORMED:
             kind = "a number" if option.type is OptionType.DOUBLE else "a whole number"
-            return f"{option.name}: {shown} is not {kind}"
+            return f"{shown} is not {kind}"
         case _:
-            return f"{option.name}: {shown} is not among its values"
+            return f"{shown} is not among its values"
 
 
 def _with_unit(option: Option) -> str:

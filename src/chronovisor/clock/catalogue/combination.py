@@ -107,12 +107,10 @@ def _clock_type_fits_ports(o: _Options) -> Iterator[Problem]:
         yield o.problem("clock_type", None, f"clock_type {kind} needs two ports or more", "OC")
     for port in o.ports if mechanism else ():
         if mechanism and not o.has("delay_mechanism", mechanism, port):
-            yield o.problem(
-                "delay_mechanism",
-                port,
-                f"clock_type {kind} needs delay_mechanism {mechanism} on every port",
-                mechanism,
+            message = (
+                f"{kind} needs delay_mechanism {mechanism} on every port, {port.label} differs"
             )
+            yield o.problem("clock_type", None, f"clock_type {message}", "OC")
 
 
 def _noop_bmca_needs_a_role(o: _Options) -> Iterator[Problem]:

@@ -77,7 +77,7 @@ class Option:
         if self.type is OptionType.STRING:
             return None
         try:
-            number = self._number(value)
+            number = self.number(value)
         except c_numbers.Malformed:
             return Verdict.MALFORMED
         except c_numbers.OutOfRange:
@@ -86,7 +86,8 @@ class Option:
         outside = number < self.minimum or number > self.maximum
         return Verdict.OUT_OF_RANGE if outside else None
 
-    def _number(self, value: str) -> float:
+    def number(self, value: str) -> float:
+        """Return the number that a value is; raises ValueError, also for C's overflows."""
         match self.type:
             case OptionType.DOUBLE:
                 return c_numbers.strtod(value)
@@ -102,7 +103,7 @@ class Option:
         if self.type is OptionType.STRING:
             return False
         if self.is_number and not {_fold(one), _fold(other)} & set(map(_fold, self.also)):
-            return self._number(one) == self._number(other)
+            return self.number(one) == self.number(other)
         return _fold(one) == _fold(other)
 
 

@@ -14,15 +14,15 @@ def as_text(value: OptionValue) -> str:
 def flaw(name: str, text: str) -> str:
     """Return why this text cannot be the value of an option in any file, empty if it can."""
     if not text:
-        return "has no value"
+        return "the value is empty"
     if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
-        return "has a control character in its value"
+        return "the value has a control character"
     if text != text.strip():
-        return "has white space around its value"
+        return "the value has white space around it"
     try:
         size = len(f"{name} {text}".encode())
     except UnicodeEncodeError:
-        return "has a value that is not Unicode text"
+        return "the value is not Unicode text"
     if size > LINE_BYTES:
-        return f"is {size} bytes long with its value; ptp4l reads {LINE_BYTES} of a line"
+        return f"name and value have {size} bytes; ptp4l reads {LINE_BYTES} of a line"
     return ""

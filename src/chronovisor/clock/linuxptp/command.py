@@ -1,0 +1,59 @@
+"""Command lines of ptp4l and phc2sys.
+
+phc2sys, with one port: `-s DEVICE -c CLOCK_REALTIME -w`. It waits for ptp4l to have a master, then
+ties the system clock to the NIC's clock for good. The automatic mode would let go of the system
+clock whenever ptp4l loses its master, and the two would drift apart; this way both keep the
+frequency they had, and holdover has one clock to judge. With several ports only ptp4l knows which
+NIC has the time, so phc2sys follows it: `-a -r`, which also ties the other NICs' clocks together.
+
+What a file cannot say goes here: phc2sys sets both constants of its PI servo before it reads the
+file and then ignores them there, and some of its settings are letters alone.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from chronovisor.clock.catalogue.phc2sys_keys import LETTERS
+from chronovisor.clock.linuxptp.paths import Paths
+
+SUMMARY_UPDATES = 64
+"""Updates that phc2sys sums up in one log line."""
+
+_ARGUMENT_ONLY = {"pi_proportional_const": "-P", "pi_integral_const": "-I"}
+
+
+def ptp4l_argv(paths: Paths, program: str = "ptp4l") -> tuple[str, ...]:
+    """Return the command line of ptp4l; its file says everything."""
+    return (program, "-f", str(paths.config("ptp4l")))
+
+
+def in_file(name: str) -> bool:
+    """Return whether a passthrough option of phc2sys works in its file."""
+    return name not in _ARGUMENT_ONLY and name not in LETTERS
+
+
+def phc2sys_argv(
+    paths: Paths,
+    *,
+    domain: int,
+    devices: Sequence[str],
+    options: Mapping[str, str],
+    program: str = "phc2sys",
+) -> tuple[str, ...]:
+    """Return the command line of phc2sys; `options` are those for which `in_file` is false."""
+    clocks = ("-s", devices[0], "-c", "CLOCK_REALTIME", "-w") if len(devices) == 1 else ("-a", "-r")
+    letters = {"u": str(SUMMARY_UPDATES)} | dict(options)
+    return (
+        program,
+        "-f",
+        str(paths.config("phc2sys")),
+        "-z",
+        str(paths.socket),
+        "-n",
+        str(domain),
+        *clocks,
+        *(
+            word
+            for name in sorted(letters)
+            for word in (_ARGUMENT_ONLY.get(name, f"-{name}"), letters[name])
+        ),
+    )
