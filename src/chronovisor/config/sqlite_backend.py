@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -94,7 +94,10 @@ class SqliteBackend:
 
         try:
             with self._writing() as connection:
-                return with_transaction(connection, write)
+                token = with_transaction(connection, write)
+                if trial:
+                    _keep_room(connection)
+                return token
         except Unavailable:
             # When only the last fsync failed, the commit may be in the log all the same.
             state = self.load()
@@ -194,3 +197,13 @@ class SqliteBackend:
         except FileNotFoundError:
             return None
         return status.st_dev, status.st_ino
+
+
+def _keep_room(connection: sqlite3.Connection) -> None:
+    """Fold the log into the file, so that the next commit overwrites it instead of adding to it.
+
+    What ends a trial writes about as much as what began it. So the old values come back even if
+    the disk is full by then.
+    """
+    with suppress(sqlite3.Error):  # the commit stands either way
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from chronovisor.config import sqlite_layout
 from chronovisor.config.snapshots import Snapshots, read
-from chronovisor.config.sqlite_layout import Damaged
+from chronovisor.config.sqlite_layout import Damaged, damage_told_apart
 from chronovisor.errors import Unavailable
 
 _BUSY_TIMEOUT_S = 10.0
@@ -36,14 +36,15 @@ class NewerLayout(Unavailable):
     """The file was written by a newer Chronovisor."""
 
 
+@damage_told_apart()
 def open_checked(path: Path, snapshots: Snapshots) -> sqlite3.Connection:
     """Return a connection to a file that was proven whole, made or migrated where needed.
 
     The caller holds the lock. Raises `Damaged`, `NewerLayout`, and `sqlite3.Error` or `OSError`
     when the file cannot be reached or written now.
     """
-    if not path.exists() and snapshots:
-        raise Damaged("it is missing, although it has snapshots")
+    if snapshots and not (path.exists() and path.stat().st_size):
+        raise Damaged(f"it is {'empty' if path.exists() else 'missing'}, but has snapshots")
     _check_header(path)
     if not path.exists():
         # SQLite gives the files beside it the same mode, and secrets are in all of them.
@@ -68,17 +69,15 @@ def connect(path: Path | str) -> sqlite3.Connection:
 
 
 def _make_durable(connection: sqlite3.Connection) -> None:
-    with sqlite_layout.damage_told_apart():
-        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        connection.execute("PRAGMA synchronous = FULL")
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    connection.execute("PRAGMA synchronous = FULL")
     if mode != "wal":
         raise Damaged(f"its header asks for journal mode {mode}")
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, *, is_new: bool) -> None:
     """Make or migrate the tables and verify them."""
-    with sqlite_layout.damage_told_apart():
-        found = sqlite_layout.version(connection)
+    found = sqlite_layout.version(connection)
     if found > sqlite_layout.VERSION:  # the header said otherwise: it is still in the WAL
         raise newer_layout(path, found)
     if found == 0:
@@ -87,8 +86,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, is_new: bool) -> Non
         sqlite_layout.create(connection)
     sqlite_layout.verify_structure(connection)
     if 0 < found < sqlite_layout.VERSION:
-        with sqlite_layout.damage_told_apart():
-            sqlite_layout.migrate(connection)
+        sqlite_layout.migrate(connection)
     sqlite_layout.verify_contents(connection)
 
 
@@ -157,6 +155,7 @@ def open_image(image: bytes, path: Path) -> sqlite3.Connection:
         return _verified_memory(raw, path)
 
 
+@damage_told_apart()
 def _verified_memory(source: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     memory = connect(":memory:")
     try:

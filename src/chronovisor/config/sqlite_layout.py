@@ -56,6 +56,8 @@ _TRIAL = """CREATE TABLE trial (
     author TEXT NOT NULL
 ) STRICT"""
 
+_TABLES = {"revisions": _REVISIONS, "current_values": _CURRENT_VALUES, "trial": _TRIAL}
+
 _COMMIT_COLUMNS = "revision, at_ns, author, comment, kind, changes"
 
 
@@ -72,7 +74,7 @@ def create(connection: sqlite3.Connection) -> None:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    for statement in (_REVISIONS, _CURRENT_VALUES, _TRIAL):
+    for statement in _TABLES.values():
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
@@ -95,9 +97,11 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def _from_1_to_2(connection: sqlite3.Connection) -> None:
-    connection.execute("ALTER TABLE revisions RENAME TO revisions_1")
-    connection.execute(_REVISIONS)
-    connection.execute(_TRIAL)
+    for table in ("revisions", "current_values"):
+        connection.execute(f"ALTER TABLE {table} RENAME TO {table}_1")
+    for statement in (_REVISIONS, _CURRENT_VALUES, _TRIAL):
+        connection.execute(statement)
+    connection.execute("INSERT INTO current_values SELECT * FROM current_values_1")
     digest = b""
     newest = connection.execute("SELECT max(revision) FROM revisions_1").fetchone()[0]
     old_rows = connection.execute(
@@ -111,6 +115,7 @@ def _from_1_to_2(connection: sqlite3.Connection) -> None:
             "INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, state, digest)
         )
     connection.execute("DROP TABLE revisions_1")
+    connection.execute("DROP TABLE current_values_1")
 
 
 _STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _from_1_to_2}
@@ -118,18 +123,18 @@ _STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _from_1_to_2}
 
 def verify_structure(connection: sqlite3.Connection) -> None:
     """Raise `Damaged` unless SQLite finds nothing wrong and the file is a Config Store's."""
-    with damage_told_apart():
-        report = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
-        if report != ["ok"]:
-            raise Damaged(f"SQLite's quick_check says: {' '.join(str(report[0]).split())}")
-        if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise Damaged("it is not a Config Store")
+    report = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
+    if report != ["ok"]:
+        raise Damaged(f"SQLite's quick_check says: {' '.join(str(report[0]).split())}")
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise Damaged("it is not a Config Store")
 
 
 def verify_contents(connection: sqlite3.Connection) -> None:
-    """Raise `Damaged` unless the whole history and all that is in force match their digests."""
-    with damage_told_apart():
-        _verify_digests(connection)
+    """Raise `Damaged` unless tables, history and all that is in force are as we wrote them."""
+    if dict(connection.execute("SELECT name, sql FROM sqlite_schema")) != _TABLES:
+        raise Damaged("its tables are not those of a Config Store")
+    _verify_digests(connection)
 
 
 @contextmanager
@@ -141,6 +146,8 @@ def damage_told_apart() -> Iterator[None]:
         if not is_damage(error):
             raise
         raise Damaged(str(error)) from error
+    except UnicodeDecodeError as error:  # in an error message that quotes damaged bytes
+        raise Damaged("SQLite found it malformed") from error
 
 
 def _verify_digests(connection: sqlite3.Connection) -> None:
