@@ -1,14 +1,18 @@
 """What all tests of real worlds use: a supervisor in a directory of the test's own."""
 
 import asyncio
+import contextlib
+import json
 import os
+import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from chronovisor.worlds import RestartPolicy, State, Supervisor, World
+from chronovisor.worlds.launcher import PROCESS_FILE, start_ticks
 
 DEADLINE_S = 30.0
 
@@ -85,3 +89,18 @@ def _processes_with(marker: str) -> list[int]:
         if marker.encode() in argv and int(name) != os.getpid():
             found.append(int(name))
     return sorted(found)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(tmp_path: Path) -> Iterator[None]:
+    """End the worlds that a failed test left running, as a world is meant to run on."""
+    yield
+    for record in tmp_path.rglob(PROCESS_FILE):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            document = json.loads(record.read_text())
+            if start_ticks(document["pid"]) == document["start_ticks"] and _is_leader(document):
+                os.killpg(document["pid"], signal.SIGKILL)
+
+
+def _is_leader(document: dict[str, int]) -> bool:
+    return os.getsid(document["pid"]) == document["pid"]

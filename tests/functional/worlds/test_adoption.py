@@ -1,6 +1,7 @@
 """What the next visord makes of the worlds of one that was killed."""
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from chronovisor.worlds import RestartPolicy, State, Supervisor, World, WorldSpec
-from chronovisor.worlds.launcher import PROCESS_FILE, WANTED_FILE, start_ticks
+from chronovisor.worlds.launcher import LOCK_FILE, PROCESS_FILE, WANTED_FILE, start_ticks
 
 WaitFor = Callable[[Supervisor, str, State], Awaitable[World]]
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -240,6 +241,38 @@ async def test_given_up_and_waiting_stay_so(tmp_path: Path, wait_for: WaitFor) -
         assert other.next_attempt_s is not None
         assert 0 < other.next_attempt_s <= 30
         assert await supervisor.ensure(spec) == "unchanged"
+        await supervisor.stop_all("end")
+
+
+async def test_a_wait_that_is_over_is_not_begun_again(tmp_path: Path, wait_for: WaitFor) -> None:
+    policy = RestartPolicy(backoff_initial_s=30)
+    async with Supervisor(tmp_path) as supervisor:
+        await supervisor.start(WorldSpec("w", ("nonesuch",), restart=policy))
+    spec = WorldSpec("w", ("sleep", "1000"))
+    change(tmp_path, WANTED_FILE, not_before_s=0, spec=spec.to_json())
+    async with Supervisor(tmp_path) as supervisor:
+        await supervisor.adopt()
+        world = await wait_for(supervisor, "w", State.RUNNING)
+        assert (world.total_failures, world.restarts) == (1, 1)
+        await supervisor.stop_all("end")
+
+
+async def test_a_launcher_that_hangs_puts_its_world_off_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_for: WaitFor
+) -> None:
+    monkeypatch.setattr("chronovisor.worlds.records._LOCK_WAIT_S", 0.05)
+    specs = [WorldSpec(name, ("sleep", "1000")) for name in ("v", "w")]
+    async with visord(tmp_path, *specs) as (_, pids):
+        os.kill(pids["w"], signal.SIGKILL)
+    policy = RestartPolicy(backoff_max_s=0.01, backoff_initial_s=0.01)
+    change(tmp_path, WANTED_FILE, spec=WorldSpec("w", ("sleep", "1"), restart=policy).to_json())
+    lock = os.open(tmp_path / "w" / LOCK_FILE, os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    async with Supervisor(tmp_path) as supervisor:
+        assert [world.name for world in await supervisor.adopt()] == ["v"]
+        assert supervisor.get("w").reason.startswith("a launcher in ")
+        os.close(lock)
+        await wait_for(supervisor, "w", State.RUNNING)
         await supervisor.stop_all("end")
 
 

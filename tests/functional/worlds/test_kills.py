@@ -1,13 +1,18 @@
 """SIGKILL to visord at any moment: never two processes of a world, never an unknown one."""
 
 import asyncio
+import fcntl
 import json
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+from chronovisor.worlds import RestartPolicy, Supervisor, WorldSpec
 from chronovisor.worlds.launcher import boot_id, start_ticks
+
+Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
 ROUNDS = 150
@@ -61,6 +66,29 @@ async def test_a_late_launcher_of_an_earlier_visord_gives_up(tmp_path: Path) -> 
     write(tmp_path, "wanted.json", {"launch": "mine"})
     assert await run_launcher(tmp_path, "mine") == ""
     assert (tmp_path / "ran").exists()
+
+
+async def test_a_launcher_decides_under_the_lock(tmp_path: Path, until: Until) -> None:
+    write(tmp_path, "wanted.json", {"launch": "mine"})
+    lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    launcher = asyncio.ensure_future(run_launcher(tmp_path, "mine"))
+    waiting = re.compile(rf"-> FLOCK .*:{os.fstat(lock).st_ino} ")
+    await until(lambda: waiting.search(Path("/proc/locks").read_text()) is not None)
+    write(tmp_path, "wanted.json", {"launch": "another"})
+    os.close(lock)
+    assert '"superseded"' in await launcher
+
+
+async def test_after_adoption_no_earlier_launch_can_go_on(tmp_path: Path) -> None:
+    async with Supervisor(tmp_path) as supervisor:
+        await supervisor.start(WorldSpec("w", ("true",), restart=RestartPolicy(mode="never")))
+        await supervisor.stop("w", "asked")
+    world = tmp_path / "w"
+    write(world, "wanted.json", json.loads((world / "wanted.json").read_text()) | {"launch": "old"})
+    async with Supervisor(tmp_path) as supervisor:
+        await supervisor.adopt()
+        assert '"superseded"' in await run_launcher(world, "old")
 
 
 async def test_a_launcher_never_starts_beside_a_living_process(tmp_path: Path) -> None:

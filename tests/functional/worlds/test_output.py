@@ -113,19 +113,19 @@ async def test_watchers_get_lines_as_they_come(supervisor: Supervisor) -> None:
 async def test_writes_while_no_visord_runs(tmp_path: Path, until: Until) -> None:
     go = tmp_path / "go"
     script = (
-        f"echo before; while [ ! -e {go} ]; do sleep 0.01; done; seq 1 5000; echo done; "
+        f"echo before; while [ ! -e {go} ]; do sleep 0.01; done; seq 1 50000; echo done; "
         f"touch {go}.done; exec sleep 1000"
     )
     async with Supervisor(tmp_path / "worlds") as supervisor:
-        await supervisor.start(sh(script))
+        await supervisor.start(sh(script, log=LogLimits(max_bytes=4 << 20)))
         await until(lambda: supervisor.get("w").last_lines == ("before",))
     go.touch()
     await until(lambda: go.with_suffix(".done").exists())
     async with Supervisor(tmp_path / "worlds") as supervisor:
         await supervisor.adopt()
         await until(lambda: "done" in supervisor.get("w").last_lines)
-        texts = [line.text for line in supervisor.log_lines("w", 10_000)]
-        assert texts == ["before", *map(str, range(1, 5001)), "done"]
+        texts = [line.text for line in supervisor.log_lines("w", 100_000)]
+        assert texts == ["before", *map(str, range(1, 50_001)), "done"]
         await supervisor.stop_all("end")
 
 
@@ -182,6 +182,7 @@ async def test_a_full_disk_leaves_worlds_running(
     os.kill(running.pid or 0, 9)
     await until(lambda: cramped.get("w").state is State.FAILED)
     assert cramped.get("w").reason.startswith("killed by SIGKILL")
+    assert cramped.get("w").total_failures == 1
     filler.unlink()
     assert (await cramped.restart("w")).state is State.RUNNING
     await until(lambda: cramped.get("w").log_problem is None)
