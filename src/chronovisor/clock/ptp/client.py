@@ -180,6 +180,10 @@ class ManagementClient:
             )
         )
 
+    async def subscription_of(self, port: int) -> SubscribeEventsNp:
+        """Return what one of our port numbers is subscribed to; for `Subscription`."""
+        return await self._ask_one(self._request(SubscribeEventsNp, source_port=port))
+
     async def get_from(self, kind: type[DataSetT]) -> list[tuple[PortIdentity, DataSetT]]:
         """Return a data set of each port, or the clock's one, with who sent it."""
         if kind.scope is Scope.PORT:
@@ -330,13 +334,13 @@ class ManagementClient:
         """Take what is no reply to a request: a notification, or the answer to a subscription."""
         message = ManagementMessage.unpack(data)
         self._judge(message)
+        if message.management_id == ManagementId.SUBSCRIBE_EVENTS_NP and key in self._pending:
+            self._pending[key].accept(key, data, self._judge)
+            return
         sink = self._sinks.get(message.target.port_number)
         if sink is None:
             raise ProtocolError(f"sequenceId {message.sequence_id}: nobody awaits this reply")
-        if message.management_id != ManagementId.SUBSCRIBE_EVENTS_NP:
-            sink.notified(message)
-        elif key in self._pending:
-            self._pending[key].accept(key, data, self._judge)
+        sink.notified(message)
 
     def _judge(self, message: ManagementMessage) -> None:
         """Raise `ProtocolError` for a message that is not meant for this client."""

@@ -77,6 +77,8 @@ class _Asker(Protocol):
 
     async def subscribe_port(self, port: int, value: SubscribeEventsNp) -> SubscribeEventsNp: ...
 
+    async def subscription_of(self, port: int) -> SubscribeEventsNp: ...
+
     async def get_from(self, kind: type[DataSet]) -> list[tuple[PortIdentity, DataSet]]: ...
 
     def add_sink(self, sink: "Subscription") -> int: ...
@@ -118,10 +120,10 @@ class Subscription:
         self._connection = 0
         self._lost = False
         self._task: asyncio.Task[None] | None = None
-        self._port = 0
+        self.port = 0
 
     async def __aenter__(self) -> Self:
-        self._port = self._client.add_sink(self)
+        self.port = self._client.add_sink(self)
         self._task = asyncio.create_task(self._run(), name="ptp-subscription")
         return self
 
@@ -138,8 +140,12 @@ class Subscription:
         # Cancel politely; a ptp4l that is gone has forgotten us anyway.
         with suppress(ChronovisorError):
             if not self._lost:
-                await self._client.subscribe_port(self._port, SubscribeEventsNp(0, Events(0)))
-        self._client.remove_sink(self._port)
+                await self._client.subscribe_port(self.port, SubscribeEventsNp(0, Events(0)))
+        self._client.remove_sink(self.port)
+
+    async def granted(self) -> SubscribeEventsNp:
+        """Return what ptp4l says it pushes to us and for how long; errors as for `get`."""
+        return await self._client.subscription_of(self.port)
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
@@ -202,7 +208,7 @@ class Subscription:
 
     async def _subscribe(self) -> None:
         wanted = SubscribeEventsNp(self._duration_s, self._events)
-        await self._client.subscribe_port(self._port, wanted)
+        await self._client.subscribe_port(self.port, wanted)
         self.renewals += 1
         if self._lost or self._client.connections != self._connection:
             self._connection = self._client.connections

@@ -124,7 +124,9 @@ class CmldsInfoNp(DataSet):
         return time_interval(delay), scaled_rate(rate), self.as_capable
 
 
-@wire(ManagementId.PORT_CORRECTIONS_NP, Scope.PORT, ">qqq")
+# In host order: linuxptp leaves out the conversion (seen against its development branch of 2026,
+# both ways), and over a Unix socket its host is ours.
+@wire(ManagementId.PORT_CORRECTIONS_NP, Scope.PORT, "=qqq")
 @dataclass(frozen=True, slots=True)
 class PortCorrectionsNp(DataSet):
     """Corrections of a port's time stamps and of its link's asymmetry (linuxptp after 4.4)."""
