@@ -30,8 +30,10 @@ def build(spec: LabSpec) -> None:
     """Make a lab's namespaces, the fabric and the cables; raise `ToolFailed`."""
     names = topology.namespaces(spec)
     tools.run(["ip", "-batch", "-"], "".join(f"netns add {name}\n" for name in names))
-    fabric = topology.namespace(spec.name, "fabric")
+    fabric = topology.fabric(spec.name)
     _batch(fabric, topology.fabric_commands(spec))
+    place = NETNS_DIRECTORY / fabric
+    tools.run(["nsenter", f"--net={place}", "nft", "-f", "-"], topology.fabric_rules(spec))
     for node in topology.nodes(spec):
         _batch(node.namespace, topology.node_commands(node))
 
@@ -42,7 +44,7 @@ def _batch(name: str, lines: Iterable[str]) -> None:
 
 def links(lab: str) -> dict[str, bool]:
     """Return the cables by the fabric's port, and whether they are plugged in."""
-    fabric = topology.namespace(lab, "fabric")
+    fabric = topology.fabric(lab)
     try:
         ports = json.loads(tools.run(["ip", "-n", fabric, "-json", "link", "show"]))
     except ToolFailed:
@@ -52,7 +54,7 @@ def links(lab: str) -> dict[str, bool]:
 
 def set_link(lab: str, port: str, *, up: bool) -> None:
     """Plug a node's cable in or out, at the fabric's end."""
-    fabric = topology.namespace(lab, "fabric")
+    fabric = topology.fabric(lab)
     tools.run(["ip", "-n", fabric, "link", "set", port, "up" if up else "down"])
 
 

@@ -70,11 +70,11 @@ def socket(directory: Path) -> Path:
 
 
 def ptp4l_conf(spec: LabSpec, node: Node, directory: Path, release: tuple[int, ...]) -> str:
-    """Return the configuration of a grandmaster, or of the switch, for a release of ptp4l.
+    """Return the configuration of a grandmaster, or of a switch port, for a release of ptp4l.
 
-    Grandmasters speak end to end. Peer delay requests are answered by the switch, as real
-    ones that know PTP do it: ptp4l's `Auto` would turn to P2P at the first such request and never
-    back, and two clocks that answer one request are a fault to ptp4l.
+    Grandmasters speak end to end. Peer delay requests are answered by a switch port, as real
+    switches that know PTP do it: a grandmaster with `Auto` would turn to P2P at the first such
+    request and never back (ptp4l 3.1.1).
     """
     options: dict[str, int | str] = {
         "free_running": 1,
@@ -87,19 +87,17 @@ def ptp4l_conf(spec: LabSpec, node: Node, directory: Path, release: tuple[int, .
         options["uds_ro_address"] = str(directory / "ptp4lro")
     if spec.rates is Rates.FAST:
         options |= FAST_OPTIONS
-    if node.kind is Kind.SWITCH:
-        # It asks nobody itself: its requests would get an answer from every P2P host.
+    if node.kind is Kind.SWITCH_PORT:
+        # It asks nothing itself: most hosts speak E2E, and would warn of every request.
         options |= {
             "slaveOnly": 1,
             "delay_mechanism": "P2P",
             "logMinPdelayReqInterval": _NEVER,
         }
     else:
-        # A warning for every peer delay request of every host would be all there is to read.
         options |= {
             "priority1": _BEST_PRIORITY_1 - 7 * (node.number - 1),
             "delay_mechanism": "E2E",
-            "logging_level": 3,
         }
     return "[global]\n" + "".join(f"{name} {value}\n" for name, value in options.items())
 

@@ -10,6 +10,7 @@ from chronovisor.errors import Denied, Problem, ToolFailed, Unavailable
 
 _PACKAGES = {
     "ip": "iproute2",
+    "nft": "nftables",
     "nsenter": "util-linux",
     "setpriv": "util-linux",
     "ptp4l": "linuxptp",

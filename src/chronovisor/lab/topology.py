@@ -1,7 +1,7 @@
 """Which nodes a lab has, where they are, and the commands for ip(8) that wire them. Pure.
 
-The fabric is one bridge. Hosts do not hear each other on it (their ports are isolated), so that a
-host which measures the path delay peer to peer gets one answer, as it does from a real switch.
+The fabric is one bridge. Peer delay messages stay on their cable (IEEE 1588-2019 clause 11.4): for
+each host there is a port of a switch that answers them, and a filter keeps them from all others.
 """
 
 import re
@@ -12,16 +12,21 @@ from ipaddress import IPv4Interface, IPv6Interface
 from chronovisor.lab.spec import LabSpec
 
 INTERFACE = "eth0"
-"""The interface of every node but the switch."""
+"""The interface of every node that has a namespace of its own."""
 
-SWITCH_INTERFACE = "ptp0"
 BRIDGE = "br0"
-_SWITCH_PORT = "sw0"
+
+_PEER_DELAY_MACS = (  # IEEE 1588-2019 annexes C, D and E: 224.0.0.107, ff02::6b, and Ethernet
+    "01:00:5e:00:00:6b",
+    "33:33:00:00:00:6b",
+    "01:80:c2:00:00:0e",
+)
 
 # A bridge swallows frames to 01:80:C2:00:00:0X; bit 14 lets those to ...:0E pass, the address of
 # PTP's peer delay messages (IEEE 1588-2019 annex E.3; ip-link(8), group_fwd_mask)
 _FORWARDED_GROUPS = 1 << 14
 
+_FABRIC = "fabric"
 _NODE = re.compile(r"(?:fabric|gm[0-9]+|host[0-9]+)\Z")
 
 
@@ -29,7 +34,7 @@ class Kind(StrEnum):
     """What a node is."""
 
     GRANDMASTER = "grandmaster"
-    SWITCH = "switch"
+    SWITCH_PORT = "switch port"
     HOST = "host"
 
 
@@ -50,12 +55,17 @@ class Node:
     @property
     def port(self) -> str:
         """Return the name of the other end of its cable, in the fabric."""
-        return _SWITCH_PORT if self.kind is Kind.SWITCH else self.name
+        return f"sw{self.number}" if self.kind is Kind.SWITCH_PORT else self.name
 
 
 def namespace(lab: str, node: str) -> str:
     """Return the name of a node's network namespace."""
     return f"cv-{lab}-{node}"
+
+
+def fabric(lab: str) -> str:
+    """Return the name of the network namespace of a lab's fabric."""
+    return namespace(lab, _FABRIC)
 
 
 def belongs_to(lab: str, name: str) -> bool:
@@ -68,32 +78,33 @@ def belongs_to(lab: str, name: str) -> bool:
 
 
 def nodes(spec: LabSpec) -> tuple[Node, ...]:
-    """Return every node of a lab: the switch, grandmasters, hosts."""
+    """Return every node of a lab: grandmasters, switch ports, hosts."""
+    hosts = range(1, spec.hosts + 1)
     return (
-        _node(spec, Kind.SWITCH, "switch", 1),
-        *(
-            _node(spec, Kind.GRANDMASTER, f"gm{number}", number)
-            for number in range(1, spec.grandmasters + 1)
-        ),
-        *(_node(spec, Kind.HOST, f"host{number}", number) for number in range(1, spec.hosts + 1)),
+        *(_node(spec, Kind.GRANDMASTER, "gm", 1 + index) for index in range(spec.grandmasters)),
+        *(_node(spec, Kind.SWITCH_PORT, "switch", number) for number in hosts),
+        *(_node(spec, Kind.HOST, "host", number) for number in hosts),
     )
 
 
 def namespaces(spec: LabSpec) -> tuple[str, ...]:
     """Return the names of all network namespaces of a lab."""
-    return tuple(dict.fromkeys(node.namespace for node in nodes(spec)))
+    places = (fabric(spec.name), *(node.namespace for node in nodes(spec)))
+    return tuple(dict.fromkeys(places))
 
 
-def _node(spec: LabSpec, kind: Kind, name: str, number: int) -> Node:
+def _node(spec: LabSpec, kind: Kind, prefix: str, number: int) -> Node:
     # The same numbers in every lab, so that clock identities in examples are what one sees.
-    segment = {Kind.GRANDMASTER: 0, Kind.HOST: 1, Kind.SWITCH: 2}[kind]
-    home = "fabric" if kind is Kind.SWITCH else name
+    segment = {Kind.GRANDMASTER: 0, Kind.HOST: 1, Kind.SWITCH_PORT: 2}[kind]
+    in_fabric = kind is Kind.SWITCH_PORT
+    name = f"{prefix}{number}"
+    home = _FABRIC if in_fabric else name
     return Node(
         name=name,
         kind=kind,
         number=number,
         namespace=namespace(spec.name, home),
-        interface=SWITCH_INTERFACE if kind is Kind.SWITCH else INTERFACE,
+        interface=f"ptp{number}" if in_fabric else INTERFACE,
         mac=f"02:c5:00:00:{segment:02x}:{number:02x}",  # 02: locally administered
         ipv4=IPv4Interface(f"10.0.{segment}.{number}/16"),
         ipv6=IPv6Interface(f"fd43:6872:6f6e::{segment:x}:{number:x}/64"),  # RFC 4193
@@ -110,14 +121,32 @@ def fabric_commands(spec: LabSpec) -> list[str]:
         f"link set {BRIDGE} addrgenmode none up",
     ]
     for node in nodes(spec):
-        where = "" if node.kind is Kind.SWITCH else f" netns {node.namespace}"
+        where = "" if node.kind is Kind.SWITCH_PORT else f" netns {node.namespace}"
         lines += [
             f"link add {node.port} type veth peer name {node.interface} address {node.mac}{where}",
             f"link set {node.port} master {BRIDGE} addrgenmode none up",
         ]
-        if node.kind is Kind.HOST:
-            lines.append(f"link set {node.port} type bridge_slave isolated on")
     return lines
+
+
+def fabric_rules(spec: LabSpec) -> str:
+    """Return the filter of the fabric, for `nft -f`: peer delay messages stay on their cable."""
+    ports = {node.name: node.port for node in nodes(spec)}
+    cables = [(f"host{number}", ports[f"switch{number}"]) for number in range(1, spec.hosts + 1)]
+    ends = [f'"{a}" . "{b}", "{b}" . "{a}"' for a, b in cables]
+    elements = f"elements = {{ {', '.join(ends)} }}" if ends else ""
+    return f"""\
+table bridge lab {{
+  set cables {{
+    type ifname . ifname
+    {elements}
+  }}
+  chain forward {{
+    type filter hook forward priority 0; policy accept;
+    ether daddr {{ {", ".join(_PEER_DELAY_MACS)} }} iifname . oifname != @cables drop
+  }}
+}}
+"""
 
 
 def node_commands(node: Node) -> list[str]:
