@@ -101,14 +101,16 @@ def sample_text(event: dict[str, Any]) -> str:
 
 
 def actions_text(actions: list[dict[str, Any]]) -> str:
-    """Return a plan as lines, and what it means for the daemons in one word first."""
+    """Return a plan as lines, what it takes in one word first: nothing, live, or a restart."""
     if not actions:
-        return "nothing to do"
-    kinds = {action["kind"] for action in actions}
-    if kinds & {"RestartDaemon", "StartDaemon", "StopDaemon"}:
-        effect = "daemons are started, restarted or stopped"
-    elif "SetLive" in kinds:
-        effect = "changes take effect live; no daemon restarts"
-    else:
-        effect = "no daemon restarts"
-    return "\n".join([effect, *(f"  {row['action']}  ({row['reason']})" for row in actions)])
+        return "effect: nothing"
+    lines = [f"  {row['action']}  ({row['reason']})" for row in actions]
+    return "\n".join([f"effect: {_effect({row['kind'] for row in actions})}", *lines])
+
+
+def _effect(kinds: set[str]) -> str:
+    if "RestartDaemon" in kinds:
+        return "restart of a daemon"
+    if kinds & {"StartDaemon", "StopDaemon"}:
+        return "start or stop of a daemon"
+    return "live" if "SetLive" in kinds else "nothing restarts"

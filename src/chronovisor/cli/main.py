@@ -94,10 +94,12 @@ def _root(
 
 
 def describe(error: ChronovisorError) -> str:
-    """Return an error as `visorctl` prints it: a line, its problems, its hint."""
-    lines = [f"visorctl: {error.message}"]
-    if isinstance(error, InvalidInput):
-        lines += [f"  {problem}" for problem in error.problems]
+    """Return an error as `visorctl` prints it: one line, or one for each of several problems."""
+    problems = error.problems if isinstance(error, InvalidInput) else ()
+    if len(problems) > 1:
+        lines = [f"visorctl: {len(problems)} problems", *(f"  {problem}" for problem in problems)]
+    else:
+        lines = [f"visorctl: {problems[0] if problems else error.message}"]
     if error.hint:
         lines.append(f"  hint: {error.hint}")
     return "\n".join(lines)

@@ -15,6 +15,10 @@ DAEMONS = ("ptp4l", "phc2sys")
 """The worlds of this plane in the order in which they start: phc2sys follows ptp4l."""
 
 
+MOST_CHANGES = 4
+"""Changed options that a reason names; a plan is read by people."""
+
+
 @dataclass(frozen=True, slots=True)
 class AssignAddress:
     """Give a PTP device an address of its settings. Applied by `addresses.apply`."""
@@ -157,9 +161,8 @@ def _for_daemon(daemon: WantedDaemon, observed: Observed) -> list[Action]:
     if running is None:
         actions.append(StartDaemon(daemon.spec, "it does not run"))
     elif running != daemon.spec.generation:
-        actions.append(
-            RestartDaemon(daemon.spec, "it reads the changed settings only at its start")
-        )
+        what = changes(observed.files.get(daemon.file), daemon)
+        actions.append(RestartDaemon(daemon.spec, f"it reads this only at its start: {what}"))
     else:
         actions += [
             SetLive(option, value, f"it is {observed.live[option]}; PTP management can set it")
@@ -167,3 +170,33 @@ def _for_daemon(daemon: WantedDaemon, observed: Observed) -> list[Action]:
             if observed.live.get(option, value) != value
         ]
     return actions
+
+
+def changes(old: str | None, daemon: WantedDaemon) -> str:
+    """Return in words which options differ between a daemon's old file and its new one."""
+    before, after = _options(old or ""), _options(daemon.text)
+    lasting = [key for key in before.keys() | after.keys() if key[1] not in daemon.live]
+    words = [
+        f"{option} {before.get((section, option), 'unset')} -> "
+        f"{after.get((section, option), 'unset')}" + (f" on {section}" if section else "")
+        for section, option in sorted(lasting)
+        if before.get((section, option)) != after.get((section, option))
+    ]
+    if not words:
+        return "its command line or the order of its ports"
+    more = f" and {len(words) - MOST_CHANGES} more" if len(words) > MOST_CHANGES else ""
+    return ", ".join(words[:MOST_CHANGES]) + more
+
+
+def _options(text: str) -> dict[tuple[str, str], str]:
+    """Return the options of a configuration file by section ("" is [global]) and name."""
+    found: dict[tuple[str, str], str] = {}
+    section = ""
+    for line in text.splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+            section = "" if section == "global" else section
+        elif line and not line.startswith("#"):
+            name, _, value = line.partition(" ")
+            found[section, name] = value
+    return found

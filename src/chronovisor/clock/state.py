@@ -94,7 +94,11 @@ class PortSeen:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that a verdict rests on, as it was seen at one moment."""
+    """All that a verdict rests on, as it was seen at one moment.
+
+    `not_chosen` and `other_domains` are words about clocks that announce themselves, in our domain
+    and in others.
+    """
 
     enabled: bool = True
     disciplined: bool = False
@@ -106,6 +110,7 @@ class Evidence:
     answers: bool = True
     ports: tuple[PortSeen, ...] = ()
     grandmaster: str | None = None
+    not_chosen: tuple[str, ...] = ()
     other_domains: tuple[str, ...] = ()
     samples: tuple[Sample, ...] = ()
     sync_interval_s: float = 1.0
@@ -178,6 +183,8 @@ def _fault(port: PortSeen) -> str:
 
 
 def _no_master(evidence: Evidence) -> str:
+    if evidence.not_chosen:
+        return f"no master is chosen, though {', '.join(evidence.not_chosen)}"
     where = ", ".join(port.device for port in evidence.ports) or "any port"
     text = f"no Announce message of domain {evidence.domain} arrives on {where}"
     if evidence.other_domains:

@@ -11,7 +11,7 @@ from chronovisor.clock.engine import Engine
 from chronovisor.clock.kernel_clock import boottime_s
 from chronovisor.clock.memory import MemoryFile
 from chronovisor.clock.observe import Observer
-from chronovisor.clock.ptp import Announcers, AnnounceSource, PortIdentity, PortState
+from chronovisor.clock.ptp import Announcers, AnnounceSource, PortIdentity, PortState, Status
 from chronovisor.clock.settings import Discipline, SystemTime, TimeStamping
 from chronovisor.clock.state import (
     ClockState,
@@ -27,6 +27,9 @@ from chronovisor.worlds import State, Supervisor, World
 
 TICK_S = 0.5
 """How often the state is judged when nothing new is heard: silence is evidence too."""
+
+HEARD_S = 10.0
+"""How long a clock counts as announcing itself: five times the default interval of 2 s."""
 
 RETRY_S = 1.0
 """How long to wait before a device that could not be listened to is tried again."""
@@ -59,8 +62,16 @@ class Watch:
 
     def follow(self, settings: SystemTime) -> None:
         """Watch the ptp4l that these settings ask for."""
+        if self._target(settings) != self._target(self._settings):
+            self._followed.set()
         self._settings = settings
-        self._followed.set()
+        self.wake()
+
+    def _target(self, settings: SystemTime) -> tuple[object, ...]:
+        """Return what decides whom to ask and where to listen."""
+        devices = tuple(port.device for port in settings.ptp_config.active_ports())
+        domain = settings.ptp_config.domain
+        return settings.enabled, domain, self._engine.sdo_id(settings), devices
 
     def wake(self) -> None:
         """Have the state judged now: something changed."""
@@ -175,6 +186,7 @@ class Watch:
                 if (state := seen.port_states.get(number, PortState.INITIALIZING) if seen else None)
             ),
             grandmaster=seen.grandmaster if seen and reading else None,
+            not_chosen=self._not_chosen(settings.ptp_config.domain, reading),
             other_domains=self._other_domains(settings.ptp_config.domain),
             samples=tuple(seen.samples) if seen else (),
             sync_interval_s=_sync_interval_s(self.observer),
@@ -184,24 +196,37 @@ class Watch:
         device = self.devices.get(name)
         return device is not None and device.link_up
 
-    def _other_domains(self, domain: int) -> tuple[str, ...]:
-        found = sorted(
-            {
-                (source.domain_number, source.address)
-                for source in self.sources()
-                if source.domain_number != domain
-            }
+    def _heard(self) -> list[AnnounceSource]:
+        """Return the clocks whose Announce messages arrive now, over all ports."""
+        since_s = time.monotonic() - HEARD_S
+        return [
+            source
+            for watch in self.announcers.values()
+            for source in watch.sources()
+            if source.seen_at_monotonic_s >= since_s
+        ]
+
+    def _not_chosen(self, domain: int, reading: Status | None) -> tuple[str, ...]:
+        own = reading.default.priority1 if reading else "unknown"
+        return tuple(
+            f"{source.address} announces domain {domain} with priority1 "
+            f"{source.announce.grandmaster_priority1} (own priority1 is {own})"
+            for source in self._heard()
+            if source.domain_number == domain
         )
-        return tuple(f"domain {number} from {address}" for number, address in found)
+
+    def _other_domains(self, domain: int) -> tuple[str, ...]:
+        found = {
+            f"domain {source.domain_number} from {source.address}"
+            for source in self._heard()
+            if source.domain_number != domain
+        }
+        return tuple(sorted(found))
 
     def source(self, port: PortIdentity, domain: int) -> AnnounceSource | None:
         """Return what is known of the clock port that announces itself by this identity."""
         found = (watch.find(port, domain) for watch in self.announcers.values())
         return next((source for source in found if source), None)
-
-    def sources(self) -> list[AnnounceSource]:
-        """Return every clock whose Announce messages arrive, over all ports."""
-        return [source for watch in self.announcers.values() for source in watch.sources()]
 
 
 async def _listen(announcers: Announcers) -> None:

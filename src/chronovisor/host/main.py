@@ -71,9 +71,7 @@ def main() -> None:
         asyncio.run(_run(arguments))
     except ChronovisorError as error:
         hint = f"\n  hint: {error.hint}" if error.hint else ""
-        problems = error.problems if isinstance(error, InvalidInput) else ()
-        lines = "".join(f"\n  {problem}" for problem in problems)
-        sys.stderr.write(f"visord: {error.message}{lines}{hint}\n")
+        sys.stderr.write(f"visord: {error.message}{hint}\n")
         sys.exit(1)
 
 
@@ -196,7 +194,7 @@ def _group_id(name: str | None) -> int | None:
 
 
 def _set_up_logging(arguments: argparse.Namespace) -> None:
-    """Log lines of key=value text (logfmt) to stderr or a file."""
+    """Log to stderr or a file: a line an event, a traceback below it where there is one."""
     try:
         file = arguments.log_file.open("a") if arguments.log_file else sys.stderr
     except OSError as error:
@@ -206,8 +204,9 @@ def _set_up_logging(arguments: argparse.Namespace) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+            structlog.dev.ConsoleRenderer(
+                colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+            ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file),
