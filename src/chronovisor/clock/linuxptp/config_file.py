@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from chronovisor.clock.catalogue import Catalogue, OptionType
+from chronovisor.clock.catalogue import Option, OptionType
 
 _HEADER = "# Written by Chronovisor from host/system/system_time; changes here are lost.\n"
 
@@ -10,12 +10,11 @@ Section = tuple[str, Mapping[str, str]]
 """A section's name (`global`, or a port's device) and its options."""
 
 
-def normal(catalogue: Catalogue, name: str, text: str) -> str:
+def normal(option: Option | None, text: str) -> str:
     """Return an accepted value in one of the many forms that mean the same.
 
     Whole numbers become decimal, words take the case of the catalogue.
     """
-    option = catalogue.options.get(name)
     if option is None or option.ptp4l_verdict(text) is not None:
         return text
     for word in (*option.values, *option.also):

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from chronovisor.clock.catalogue import Catalogue, Release, catalogue
+from chronovisor.clock.catalogue.phc2sys_keys import LETTERS
 from chronovisor.clock.linuxptp.command import in_file, phc2sys_argv, ptp4l_argv
 from chronovisor.clock.linuxptp.config_file import Section, config_text, normal
 from chronovisor.clock.linuxptp.options import (
@@ -84,11 +85,11 @@ def render_ptp4l(settings: SystemTime, release: Release, paths: Paths) -> Render
     known = catalogue(release)
     options = ptp4l_options(settings, known, paths)
     sections: list[Section] = [
-        ("global", {n: normal(known, n, g.text) for n, g in options.whole.items()})
+        ("global", {n: normal(known.options.get(n), g.text) for n, g in options.whole.items()})
     ]
     for (_, port), found in zip(positions(settings), options.ports, strict=True):
         own = {
-            name: normal(known, name, given.text)
+            name: normal(known.options.get(name), given.text)
             for name, given in found.options.items()
             if name != "time_stamping"  # one for all, in [global]
         }
@@ -108,11 +109,11 @@ def render_phc2sys(settings: SystemTime, release: Release, paths: Paths) -> Rend
     }
     shared = ptp4l_options(settings, known).whole.get("transportSpecific")
     if shared:
-        whole["transportSpecific"] = normal(known, "transportSpecific", shared.text)
+        whole["transportSpecific"] = normal(known.options["transportSpecific"], shared.text)
     arguments: dict[str, str] = {}
     for name, given in passed_through(known, settings.options.phc2sys, "").items():
         chosen = whole if in_file(name) else arguments
-        chosen[name] = normal(known, name, given.text)
+        chosen[name] = normal(LETTERS.get(name) or known.options.get(name), given.text)
     argv = phc2sys_argv(
         paths,
         domain=settings.ptp_config.domain,
@@ -183,6 +184,6 @@ def _in_force(known: Catalogue, sections: list[Section]) -> dict[tuple[str, str]
             option = known.options.get(name)
             default = "" if option is None or option.default is None else str(option.default)
             inherited = default if section == "global" else whole.get(name, default)
-            if text != normal(known, name, inherited):
+            if text != normal(option, inherited):
                 values[section, name] = text
     return values
