@@ -1,8 +1,11 @@
 """Which cgroup hierarchies there are for us, and a directory in each for every world.
 
 Version 2 (cgroups(7), Linux Documentation/admin-guide/cgroup-v2.rst): worlds live in
-`chronovisor/<instance>/<world>` of visord's own cgroup, which systemd must have delegated. Inner
-cgroups may hold no processes, so visord first moves itself into the leaf `visord`. Version 1
+`chronovisor/<instance>/<world>` of visord's own cgroup, which systemd must have delegated. A cgroup
+whose children have controllers may hold no processes, so controllers are handed down only when a
+world has a limit, and visord then moves itself into the leaf `visord`. While controllers are handed
+down, systemd cannot put a restarted visord into the unit's cgroup (EBUSY): the unit's ExecStopPost=
+takes them back, and limits are written again when visord adopts its worlds. Version 1
 (cgroup-v1/*.rst), also beside version 2: the same directories per controller, without that rule.
 
 Whatever cannot be had is a reason in words and no error: a world runs without the limit.
@@ -81,6 +84,7 @@ class Cgroups:
         self._instance = instance
         self.problem: dict[str, str] = {}
         self._homes: dict[str, tuple[int, Path]] = {}  # controller: version, cgroup for all ours
+        self._delegated: Path | None = None  # visord's own cgroup of version 2
         for hierarchy in found:
             if hierarchy.version == 1:
                 for name in hierarchy.controllers:
@@ -106,13 +110,12 @@ class Cgroups:
             available = {*(own / "cgroup.controllers").read_text().split()} & {*CONTROLLERS}
         if not available:
             return
-        home = own / _TREE / self._instance
-        problem = _not_delegated(own) or _open_for_children(own, home, sorted(available))
-        for name in available:
-            if problem:
-                self.problem[name] = problem
-            else:
-                self._homes[name] = (2, home)
+        problem = _not_delegated(own)
+        if problem:
+            self.problem = dict.fromkeys(available, problem)
+            return
+        self._delegated = own
+        self._homes |= dict.fromkeys(available, (2, own / _TREE / self._instance))
 
     def version(self, controller: str) -> int | None:
         """Return the version of cgroups that has the controller for us, None if none has."""
@@ -130,6 +133,9 @@ class Cgroups:
         counts processes is always used: it finds all of a world's processes.
         """
         groups: dict[Path, list[str]] = {}
+        handed_down = sorted(name for name in files if self.version(name) == 2)
+        if handed_down and self._delegated:
+            _hand_down(self._delegated, self._homes[handed_down[0]][1], handed_down)
         for controller, (version, home) in self._homes.items():
             if controller in files or controller == "pids" or version == 2:
                 path = home / world
@@ -181,20 +187,6 @@ def oom_kills(paths: Sequence[str]) -> int:
     return count
 
 
-def release_inner(own: Path) -> None:
-    """Take all controllers from the children of `own`, so that a process may enter it again.
-
-    systemd puts a restarted visord into the unit's cgroup itself, which the kernel refuses (EBUSY)
-    while worlds left running hold controllers below it. To be called by the unit before visord
-    starts (`ExecStartPre=`; newer systemd: `DelegateSubgroup=visord`); limits come back at once
-    when visord adopts its worlds.
-    """
-    for home in [*own.glob(f"{_TREE}/*"), own / _TREE, own]:
-        with contextlib.suppress(OSError):
-            names = (home / "cgroup.subtree_control").read_text().split()
-            (home / "cgroup.subtree_control").write_text(" ".join(f"-{name}" for name in names))
-
-
 def _not_delegated(own: Path) -> str | None:
     if not Path("/run/systemd/system").is_dir():
         return None
@@ -205,19 +197,15 @@ def _not_delegated(own: Path) -> str | None:
     return f"systemd did not delegate {own} (Delegate=yes in the unit)"
 
 
-def _open_for_children(own: Path, home: Path, controllers: Sequence[str]) -> str | None:
-    """Let children of `own` have the controllers; return why that cannot be, if so."""
+def _hand_down(own: Path, home: Path, controllers: Sequence[str]) -> None:
+    """Let the children of `home` have the controllers; raise `OSError` if that cannot be."""
     request = " ".join(f"+{name}" for name in controllers)
-    try:
-        if (own / "cgroup.type").exists():  # the root has none, and may hold processes
-            _make_directory(own / _LEAF)
-            (own / _LEAF / "cgroup.procs").write_text(str(os.getpid()))
-        _make_directory(home)
-        for directory in (own, home.parent, home):
-            (directory / "cgroup.subtree_control").write_text(request)
-    except OSError as error:
-        return f"{error.filename or own}: {error.strerror}"
-    return None
+    if (own / "cgroup.type").exists():  # the root has none, and may hold processes
+        _make_directory(own / _LEAF)
+        (own / _LEAF / "cgroup.procs").write_text(str(os.getpid()))
+    _make_directory(home)
+    for directory in (own, home.parent, home):
+        (directory / "cgroup.subtree_control").write_text(request)
 
 
 def _make_directory(path: Path) -> None:

@@ -217,7 +217,7 @@ class Supervised:
         if not self._wanted.asked_to_run:
             return await self._stop(self._wanted.reason)
         if self._cgroups.has(started.spec.name, started.cgroups):
-            arrange(started.spec, self._cgroups)  # `release_inner` may have taken limits off
+            arrange(started.spec, self._cgroups)  # the unit takes limits off when visord stops
         return self._show(State.RUNNING, f"adopted process {started.identity.pid}")
 
     async def _go_on(self, started: Started | None) -> None:

@@ -12,7 +12,6 @@ from chronovisor.worlds.cgroups import (
     hierarchies,
     limit_files,
     oom_kills,
-    release_inner,
 )
 from chronovisor.worlds.limits import arrange
 
@@ -73,14 +72,22 @@ def unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return own
 
 
+def test_version_2_leaves_the_unit_alone_without_limits(unit: Path) -> None:
+    cgroups = Cgroups("main", [Hierarchy(2, unit, frozenset())])
+    groups = arrange(WorldSpec("w", ("true",)), cgroups).groups
+    assert [group.path for group in groups] == [unit / "chronovisor" / "main" / "w"]
+    # systemd can restart visord in its unit only while nothing is handed down
+    assert not list(unit.rglob("cgroup.subtree_control"))
+    assert not (unit / "visord").exists()
+
+
 def test_version_2_moves_visord_into_a_leaf_and_limits_worlds(unit: Path) -> None:
     cgroups = Cgroups("main", [Hierarchy(2, unit, frozenset())])
-    assert (unit / "visord" / "cgroup.procs").exists()
-    for directory in (unit, unit / "chronovisor", unit / "chronovisor" / "main"):
-        text = (directory / "cgroup.subtree_control").read_text()
-        assert text == "+cpu +memory +pids"
     spec = WorldSpec("w", ("true",), limits=Limits(memory_bytes=1 << 20, cpu_percent=50))
     arrangement = arrange(spec, cgroups)
+    assert (unit / "visord" / "cgroup.procs").exists()
+    for directory in (unit, unit / "chronovisor", unit / "chronovisor" / "main"):
+        assert (directory / "cgroup.subtree_control").read_text() == "+cpu +memory"
     world = unit / "chronovisor" / "main" / "w"
     assert [group.path for group in arrangement.groups] == [world]
     assert (world / "memory.max").read_text() == str(1 << 20)
@@ -94,15 +101,10 @@ def test_version_2_moves_visord_into_a_leaf_and_limits_worlds(unit: Path) -> Non
 
 
 def test_version_2_again_from_the_leaf(unit: Path) -> None:
-    Cgroups("main", [Hierarchy(2, unit, frozenset())])
+    first = Cgroups("main", [Hierarchy(2, unit, frozenset())])
+    arrange(WorldSpec("w", ("true",), limits=Limits(processes=5)), first)
     cgroups = Cgroups("main", [Hierarchy(2, unit / "visord", frozenset())])
     assert cgroups.has("w", [str(unit / "chronovisor" / "main" / "w")])
-
-
-def test_release_inner_takes_controllers_off_from_below(unit: Path) -> None:
-    Cgroups("main", [Hierarchy(2, unit, frozenset())])
-    release_inner(unit)
-    assert (unit / "cgroup.subtree_control").read_text() == "-+cpu -+memory -+pids"
 
 
 def test_not_delegated_falls_back_and_says_so(unit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
