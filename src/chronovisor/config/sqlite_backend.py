@@ -158,6 +158,11 @@ class SqliteBackend:
             if self._inode is not None:
                 self.close()
             raise unavailable(self._path, error) from error
+        except Damaged as damage:  # again, right after it was replaced
+            raise Unavailable(
+                f"{self._path} is damaged and its successor too: {damage}",
+                hint="check the disk; the damaged files lie beside it",
+            ) from damage
 
     def _open_for_reading(self) -> sqlite3.Connection:
         try:

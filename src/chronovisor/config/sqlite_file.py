@@ -5,7 +5,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -139,8 +139,9 @@ def open_in_memory(path: Path, snapshots: Snapshots) -> sqlite3.Connection:
     except (Damaged, sqlite3.Error):
         for _, snapshot in snapshots.newest_first():
             image = read(snapshot)
-            if image is not None:
-                return open_image(image, path)
+            with suppress(Damaged):
+                if image is not None:
+                    return open_image(image, path)
         raise Unavailable(
             f"{path} is damaged, has no good snapshot, and its disk cannot be written",
             hint="make the disk writable; the store then starts empty",

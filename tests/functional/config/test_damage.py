@@ -116,6 +116,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "no version in its header": lambda path: overwrite(path, 60, bytes(4)),
     "another application": lambda path: overwrite(path, 68, b"oops"),
     "wrong page size": lambda path: overwrite(path, 16, b"\x03\x00"),
+    "a used page in the list of free ones": lambda path: overwrite(path, 32, b"\0\0\0\2\0\0\0\1"),
     "random bytes": lambda path: overwrite(path, 4096, random.Random(1).randbytes(3000)),
     "a bit of a value": flip_in(b'"rate":8'),
     "a bit of the history": flip_in(b'"rate":3'),

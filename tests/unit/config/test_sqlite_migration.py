@@ -1,5 +1,6 @@
 """Store versions: what version 1 looked like, and what becomes of it."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -135,6 +136,28 @@ def test_a_newer_version_still_in_the_log_is_refused_too(
         newer.commit()
         with pytest.raises(Unavailable, match="version 9"):
             SqliteBackend(path)
+
+
+def test_what_a_killed_newer_version_left_is_not_touched(
+    tmp_path: Path, registry: Registry
+) -> None:
+    path = tmp_path / "new" / "config.db"
+    with closing(ConfigStore(SqliteBackend(tmp_path / "config.db"), registry)) as store:
+        store.commit([Change("host/test/sample", {"rate": 1})], author="a")
+    with closing(sqlite3.connect(tmp_path / "config.db")) as newer:
+        newer.execute("PRAGMA user_version = 9")
+        newer.commit()
+        newer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        newer.execute("CREATE TABLE of_the_future (x)")
+        newer.commit()
+        path.parent.mkdir()
+        for suffix in ("", "-wal"):
+            shutil.copy(tmp_path / f"config.db{suffix}", path.parent)
+    before = tree(path.parent)
+    assert before["config.db-wal"][0]
+    with pytest.raises(Unavailable, match="version 9"):
+        SqliteBackend(path)
+    assert tree(path.parent) == before
 
 
 def test_files_are_private(tmp_path: Path, registry: Registry) -> None:

@@ -138,11 +138,22 @@ def test_nobody_can_change_what_is_stored_through_what_was_handed_out(store: Con
     given = {"options": {"a": 1}}
     commit = store.commit([Change(PATH, given)], author="a")
     given["options"]["a"] = 2
-    for value in (commit.changes[0].new, store.get(PATH), store.entries()[0], store.history()[0]):
-        inner: Any = value.value if isinstance(value, Entry) else value
-        inner = inner.changes[0].new if isinstance(inner, Commit) else inner
-        assert inner == {"options": {"a": 1}}
-        inner["options"]["a"] = 3
+    ways: tuple[Callable[[], Any], ...] = (
+        lambda: commit.changes[0].new,
+        lambda: store.get(PATH),
+        lambda: store.entries()[0],
+    )
+    for way in ways * 2:
+        found = way()
+        value = found.value if isinstance(found, Entry) else found
+        assert value == {"options": {"a": 1}}
+        if way is not ways[0]:
+            value["options"]["a"] = 3
+    assert commit.changes[0].new
+    commit.changes[0].new["options"]["a"] = 4
+    entry = store.get(PATH)
+    assert entry
+    assert entry.value == {"options": {"a": 1}}
 
 
 def test_changing_nothing_makes_no_revision(store: ConfigStore) -> None:
