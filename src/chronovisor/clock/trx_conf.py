@@ -22,6 +22,7 @@ from difflib import get_close_matches
 from chronovisor.clock.catalogue import Catalogue, Scope
 from chronovisor.clock.catalogue.text import LINE_BYTES, as_text
 from chronovisor.clock.linuxptp import check_settings
+from chronovisor.clock.linuxptp.options import field_path
 from chronovisor.clock.settings import Options, OptionValue, SystemTime
 from chronovisor.errors import InvalidInput, Problem
 
@@ -86,7 +87,8 @@ class Overlay:
     """Settings with a file laid over them, and which fields the file gives.
 
     `origins` is by field path: `options.ptp4l.priority1`, `ptp_config.port[0].options.BMCA`
-    (`[0]` is the position in the list, not the port's index).
+    (`[0]` is the position in the list, not the port's index; a name with dots is quoted, as the
+    Config Store writes it: `options.ptp4l["G.8275.defaultDS.localPriority"]`).
     """
 
     settings: SystemTime
@@ -170,9 +172,10 @@ def overlay(settings: SystemTime, trx: TrxConf, catalogue: Catalogue) -> Overlay
         replaced = catalogue.canonical(entry.key)
         for other in [key for key in options if catalogue.canonical(key) == replaced]:
             del options[other]
-            origins.pop(f"{path}.{other}", None)
+            origins.pop(field_path(path, other), None)
         options[entry.key] = _stored(entry.value)
-        origins[f"{path}.{entry.key}"] = Origin(options[entry.key], entry.line, entry.column)
+        field_given = field_path(path, entry.key)
+        origins[field_given] = Origin(options[entry.key], entry.line, entry.column)
     return Overlay(SystemTime.model_validate(document), origins)
 
 

@@ -85,6 +85,10 @@ def test_what_is_right(wanted: SystemTime) -> None:
             ["options.ptp4l.pi_offset_const: pi_offset_const and step_threshold are the same"],
         ),
         (
+            host(ptp4l={"G.8275.defaultDS.localPriority": 0}),
+            ['options.ptp4l["G.8275.defaultDS.localPriority"]: G.8275.defaultDS.localPriority'],
+        ),
+        (
             host(domain=128),
             ["ptp_config.domain: linuxptp 3.1.1 knows no domain above 127 (valid: 0..127)"],
         ),

@@ -24,6 +24,7 @@ from chronovisor.clock.trx_conf import (
     parse,
     render,
 )
+from chronovisor.config.fields import assign, parse_place
 from chronovisor.errors import InvalidInput, Problem
 
 KNOWN = catalogue(Release(3, 1, 1))
@@ -208,6 +209,16 @@ def test_overlay_lays_the_file_over_the_store() -> None:
         "ptp_config.port[1].options.delay_mechanism": Origin("P2P", 5, 13),
     }
     assert SETTINGS.options.ptp4l == {"priority1": 10}, "the store's settings are untouched"
+
+
+def test_every_path_is_one_that_the_store_reads() -> None:
+    lines = [f"ptp4l:{name} 1\nptp4l:port3:{name} 1\n" for name in KNOWN.options]
+    document = SETTINGS.model_dump()
+    for path, origin in overlay(SETTINGS, parse("".join(lines)), KNOWN).origins.items():
+        assign(document, parse_place(path), origin.value)
+    three = document["ptp_config"]["port"][0]["options"]
+    for options in (document["options"]["ptp4l"], three):
+        assert options == dict.fromkeys(KNOWN.options, 1)
 
 
 def test_overlay_keeps_every_other_setting() -> None:

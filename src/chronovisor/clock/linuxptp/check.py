@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from chronovisor.clock.catalogue import Catalogue, Scope, check_combination
 from chronovisor.clock.linuxptp.options import (
     HARDWARE_STAMPING,
+    field_path,
     needs_phc2sys,
     positions,
     ptp4l_options,
@@ -45,7 +46,7 @@ def _each_option(settings: SystemTime, catalogue: Catalogue) -> Iterator[Problem
     for program, scope, options, where in scopes:
         seen: dict[str, str] = {}
         for name, value in options.items():
-            place_of = f"{where}.{name}"
+            place_of = field_path(where, name)
             if problem := catalogue.judge(program, scope, name, value, where=place_of):
                 yield problem
             first = seen.setdefault(catalogue.canonical(name), name)

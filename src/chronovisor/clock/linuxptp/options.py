@@ -20,6 +20,7 @@ from chronovisor.clock.catalogue.ownership import PORT_SETTINGS
 from chronovisor.clock.catalogue.text import as_text
 from chronovisor.clock.linuxptp.paths import Paths
 from chronovisor.clock.settings import Discipline, Options, PtpPort, SystemTime
+from chronovisor.config.fields import place_text
 
 SUMMARY_LOG2_S = 6
 """Log lines of the servo are summed up over 64 s: the log is for people, states come from data
@@ -43,10 +44,19 @@ def positions(settings: SystemTime) -> list[tuple[int, PtpPort]]:
     return [(places[port.index], port) for port in settings.ptp_config.active_ports()]
 
 
+def field_path(where: str, name: str) -> str:
+    """Return the path of an option in the mapping at `where`, as the Config Store writes it.
+
+    `options.ptp4l.priority1`, but `options.ptp4l["G.8275.defaultDS.localPriority"]`.
+    """
+    step = place_text((name,))
+    return where + (step if step.startswith("[") else f".{step}")
+
+
 def passed_through(catalogue: Catalogue, options: Options, where: str) -> dict[str, Given]:
     """Return passthrough options by canonical name; `where` is the path of their mapping."""
     return {
-        catalogue.canonical(name): Given(as_text(value), f"{where}.{name}")
+        catalogue.canonical(name): Given(as_text(value), field_path(where, name))
         for name, value in options.items()
     }
 
