@@ -51,9 +51,12 @@ EXIT_CODES: tuple[tuple[type[ChronovisorError], int], ...] = (
 GROUPS = {
     "clock": "Precise time: status, plan, trx.conf.",
     "config": "The Config Store: get, set, history, rollback.",
+    "depot": "Depots: offline bundles, directories and web servers with packages.",
     "esxcli": "The words of ESXi: system ptp.",
     "host": "This host: health, events, metrics.",
+    "image": "The packages of this host: install, remove, list, status.",
     "lab": "A small data centre in network namespaces.",
+    "vib": "Packages as files: create, sign, verify, show, extract, diff.",
     "world": "Supervised processes: list, show, logs, restart.",
 }
 

@@ -31,7 +31,7 @@ from chronovisor.image.vib.descriptor import (
     Unknown,
     instant,
 )
-from chronovisor.image.vib.relation import Relation, operator_named
+from chronovisor.image.vib.relation import PART, Relation, operator_named
 from chronovisor.image.xmltree import Element
 
 DIGEST_DIGITS = {"sha-256": 64, "sha-1": 40, "sha-512": 128, "md5": 32}
@@ -181,7 +181,8 @@ class _Reading:
         name, version = child.attributes.get("name", ""), child.attributes.get("version", "")
         spelled = child.attributes.get("relation", "=" if version else "")
         operator = operator_named(spelled)
-        if not name or operator is None or bool(operator) != bool(version):
+        is_written = PART.fullmatch(name) and (not version or PART.fullmatch(version))
+        if not is_written or operator is None or bool(operator) != bool(version):
             self.wrong(
                 child.line,
                 f"<{printable(child.name)}> is not a relation",

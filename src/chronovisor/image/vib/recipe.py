@@ -6,7 +6,6 @@ it may stand a `vib.toml`, or a `descriptor.xml` whose payloads, sizes, checksum
 are filled in.
 """
 
-import re
 import tomllib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -30,7 +29,7 @@ from chronovisor.image.vib.descriptor import (
     PayloadType,
     SoftwarePlatform,
 )
-from chronovisor.image.vib.relation import OPERATORS, Relation
+from chronovisor.image.vib.relation import RELATION, relation
 
 TOML = "vib.toml"
 DESCRIPTOR = "descriptor.xml"
@@ -72,11 +71,10 @@ class Recipe:
     is_dated: bool
 
 
-_RELATION = re.compile(rf"\s*([^\s<>=]+)(?:\s*({'|'.join(OPERATORS)})\s*([^\s<>=]+))?\s*")
 _UNDATED = datetime.fromtimestamp(0, UTC)
 
 Word = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
-RelationText = Annotated[str, StringConstraints(pattern=rf"^{_RELATION.pattern}$")]
+RelationText = Annotated[str, StringConstraints(pattern=rf"^{RELATION.pattern}$")]
 
 
 class _Strict(BaseModel):
@@ -131,14 +129,6 @@ class PackageToml(_Strict):
     stateless_ready: bool = True
     overlay: bool = False
     payload: list[PayloadToml] = Field(default_factory=list)
-
-
-def relation(text: str) -> Relation:
-    """Return the relation written `name` or `name >= version`."""
-    found = _RELATION.fullmatch(text)
-    if not found:
-        raise InvalidInput(f"'{text}' is not a relation", hint="write `name` or `name >= version`")
-    return Relation(found[1], found[2] or "", found[3] or "")
 
 
 def load(path: Path, given: dict[str, Any] | None = None) -> Recipe:

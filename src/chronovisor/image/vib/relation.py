@@ -9,6 +9,8 @@ hosts (`218.0.38.0-1OEM.700.1.0.15843807`) this is the order of their releases.
 import re
 from dataclasses import dataclass
 
+from chronovisor.errors import InvalidInput
+
 _PART = re.compile(r"[0-9]+|[A-Za-z]+")
 
 Key = tuple[tuple[int, int, str], ...]
@@ -29,6 +31,9 @@ def _key(text: str) -> Key:
 OPERATORS = ("<<", "<=", "=", ">=", ">>")
 """How a relation may compare; the same words as Debian's and esxcli's."""
 
+PART = re.compile(r"[^\s<>=\x00-\x1f]{1,200}")
+"""A name or version of a relation, so that its text can be read back."""
+RELATION = re.compile(rf"\s*({PART.pattern})(?:\s*({'|'.join(OPERATORS)})\s*({PART.pattern}))?\s*")
 _SPELLINGS = {"<": "<<", ">": ">>", "==": "=", **{operator: operator for operator in OPERATORS}}
 
 
@@ -68,3 +73,11 @@ class Relation:
     def met_by(self, offer: "Relation") -> bool:
         """Tell whether something provided (`name` or `name = version`) is what this means."""
         return self.name == offer.name and self.admits(offer.version)
+
+
+def relation(text: str) -> Relation:
+    """Return the relation written `name` or `name >= version`."""
+    found = RELATION.fullmatch(text)
+    if not found:
+        raise InvalidInput(f"'{text}' is not a relation", hint="write `name` or `name >= version`")
+    return Relation(found[1], found[2] or "", found[3] or "")
