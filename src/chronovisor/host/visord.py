@@ -26,7 +26,7 @@ from chronovisor.config import (
     effective,
 )
 from chronovisor.errors import ChronovisorError, InvalidInput
-from chronovisor.host import metrics
+from chronovisor.host import metrics, notify
 from chronovisor.host.directories import Directories
 from chronovisor.host.events import EventBus
 from chronovisor.host.health import Condition, Health, Part, worst
@@ -82,6 +82,7 @@ class Visord:
                     tasks.create_task(self._keep("clock", self.clock.run)),
                     tasks.create_task(self._keep("trials", self._expire_trials)),
                     tasks.create_task(self._keep("files", self._watch_files)),
+                    tasks.create_task(self._keep("watchdog", notify.feed_watchdog)),
                 ]
                 try:
                     await serve()
