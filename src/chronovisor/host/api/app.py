@@ -1,18 +1,17 @@
 """The FastAPI application: subjects, who may call them, and errors as problem documents."""
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from starlette.exceptions import HTTPException
 
 from chronovisor import __version__
 from chronovisor.errors import ChronovisorError, InvalidInput, NotFound, Problem
 from chronovisor.host.api import clock, config, problems, stream, worlds
+from chronovisor.host.api.bodies import BoundedBodies
 from chronovisor.host.api.peer import Access, reader
 from chronovisor.host.health import Health
 from chronovisor.host.visord import Visord
-
-MOST_BODY_BYTES = 16 << 20
-"""No setting or document comes near this; what is larger is refused unread."""
 
 
 def create(visord: Visord, access: Access) -> FastAPI:
@@ -23,14 +22,15 @@ def create(visord: Visord, access: Access) -> FastAPI:
         summary="What a Chronovisor host is, does and is told to do.",
         docs_url=None,  # those pages load scripts from elsewhere; /openapi.json is what counts
         redoc_url=None,
-        dependencies=[Depends(reader), Depends(_body_is_bounded)],
+        dependencies=[Depends(reader)],
     )
     app.state.visord = visord
     app.state.access = access
     app.add_exception_handler(ChronovisorError, _problem)
     app.add_exception_handler(RequestValidationError, _malformed)
-    app.add_exception_handler(404, _no_such_path)
+    app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _fault)
+    app.add_middleware(BoundedBodies)
     for module in (clock, config, worlds):
         app.include_router(module.router)
 
@@ -55,30 +55,31 @@ def create(visord: Visord, access: Access) -> FastAPI:
     return app
 
 
-def _body_is_bounded(request: Request) -> None:
-    length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > MOST_BODY_BYTES:
-        raise InvalidInput(f"a request of {length} bytes is refused: {MOST_BODY_BYTES} at most")
-
-
-def _problem(_: Request, error: Exception) -> JSONResponse:
+def _problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, ChronovisorError)
-    body = problems.document(error)
-    return JSONResponse(body, body["status"], media_type=problems.MEDIA_TYPE)
+    return problems.response(error)
 
 
-def _malformed(request: Request, error: Exception) -> JSONResponse:
+def _malformed(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = [
         Problem(".".join(str(part) for part in item["loc"]), item["msg"]) for item in error.errors()
     ]
-    return _problem(request, InvalidInput("the request is not well-formed", found))
+    return problems.response(InvalidInput("the request is not well-formed", found))
 
 
-def _no_such_path(request: Request, error: Exception) -> JSONResponse:
-    return _problem(request, NotFound(f"visord has nothing at {request.url.path}: {error}"))
+def _refused(request: Request, error: Exception) -> Response:
+    """Answer what the framework refused by itself: no such path, wrong method, unreadable body."""
+    assert isinstance(error, HTTPException)
+    where = f"{request.method} {request.url.path}"
+    if error.status_code == 404:
+        return problems.response(NotFound(f"visord has nothing at {request.url.path}"))
+    refusal = InvalidInput(
+        f"{where}: {error.detail}", hint="/openapi.json has all that visord does"
+    )
+    return problems.response(refusal, error.status_code, error.headers)
 
 
-def _fault(request: Request, error: Exception) -> JSONResponse:
+def _fault(_: Request, error: Exception) -> Response:
     text = f"visord has a fault: {type(error).__name__}: {error}"
-    return _problem(request, ChronovisorError(text, hint="its log has the details; please report"))
+    return problems.response(ChronovisorError(text, hint="its log has the details; please report"))

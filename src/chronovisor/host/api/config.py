@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from chronovisor.config import Change, ConfigStore, Entry, KeyPath
 from chronovisor.config.fields import assign, parse_place
@@ -20,6 +20,10 @@ from chronovisor.host.visord import Visord
 router = APIRouter(prefix="/v1/config", tags=["config"])
 
 Writer = Annotated[Peer, Depends(writer)]
+
+
+NEWEST_REVISION = 2**63 - 1
+"""The largest number that SQLite can hold, and so be asked for."""
 
 
 class EntryShape(BaseModel):
@@ -73,16 +77,27 @@ class RollbackShape(BaseModel):
 
 
 class How(BaseModel):
-    """How a change is made: on trial, only at a revision, with a remark, to an instance."""
+    """How a change is made: on trial, only at a revision, with a remark, to an instance.
+
+    A word that is not known is refused: a misspelt `try_s` must not make a change for good.
+    """
+
+    model_config = ConfigDict(extra="forbid")
 
     instance: str | None = None
     try_s: Annotated[float | None, Query(gt=0)] = None
-    expected_revision: int | None = None
+    expected_revision: Annotated[int | None, Query(ge=0, le=NEWEST_REVISION)] = None
     comment: str = ""
 
     def options(self) -> dict[str, Any]:
         """Return what `ConfigStore.commit` takes of it."""
-        return self.model_dump(exclude={"instance"})
+        return self.model_dump(include={"try_s", "expected_revision", "comment"})
+
+
+class HowToImport(How):
+    """How a document is imported; with `replace` the keys that it does not have go."""
+
+    replace: bool = False
 
 
 HowQuery = Annotated[How, Query()]
@@ -191,16 +206,14 @@ def export_document(request: Request, secrets: bool = False) -> PlainTextRespons
 
 @router.put("/document")
 async def import_document(
-    request: Request, peer: Writer, how: HowQuery, replace: bool = False
+    request: Request, peer: Writer, how: Annotated[HowToImport, Query()]
 ) -> CommitShape:
     """Set every key of a YAML document in one change."""
     from asyncio import to_thread
 
     text = text_of(await request.body(), "the document")
-    options = how.model_dump(exclude={"instance", "comment"})
-    commit = await to_thread(
-        _store(request).import_document, text, author=str(peer), replace=replace, **options
-    )
+    options = how.model_dump(include={"replace", "try_s", "expected_revision"})
+    commit = await to_thread(_store(request).import_document, text, author=str(peer), **options)
     return _shown(request, commit)
 
 
@@ -274,6 +287,10 @@ def put(
     value: Annotated[Any, Body()],
 ) -> CommitShape:
     """Set a key's whole value."""
+    if value is None:
+        raise InvalidInput(
+            "null is not a value", hint="to bring the defaults back, delete the key's value"
+        )
     return _commit(request, KeyPath(component, group, key, how.instance), value, peer, how)
 
 

@@ -3,7 +3,9 @@
 Both directions stand together so that `visorctl` prints exactly what visord said.
 """
 
-from typing import Any
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from chronovisor.errors import (
     ChronovisorError,
@@ -16,6 +18,9 @@ from chronovisor.errors import (
     ToolFailed,
     Unavailable,
 )
+
+if TYPE_CHECKING:
+    from fastapi import Response
 
 MEDIA_TYPE = "application/problem+json"  # RFC 9457 section 3
 
@@ -49,6 +54,18 @@ def document(error: ChronovisorError) -> dict[str, Any]:
             for p in error.problems
         ]
     return body
+
+
+def response(
+    error: ChronovisorError, status: int | None = None, headers: Mapping[str, str] | None = None
+) -> "Response":
+    """Return the answer that carries an error's document; `status` replaces the error's own."""
+    from fastapi import Response  # visorctl reads this module too, and must start at once
+
+    body = document(error)
+    body["status"] = status or body["status"]
+    # Escapes keep even text that is no Unicode, which a problem may have to quote
+    return Response(json.dumps(body), body["status"], headers, MEDIA_TYPE)
 
 
 def error(body: dict[str, Any]) -> ChronovisorError:
