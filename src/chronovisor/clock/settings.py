@@ -78,10 +78,14 @@ class IpConfig(_Settings):
     addresses: those of a `virtual_nic` are the host's own affair.
     """
 
-    dhcp: bool = True
-    ip_address: IPv4Address | None = None
-    subnet_mask: IPv4Address | None = None
-    ip_v6_addresses: tuple[IPv6Interface, ...] = ()
+    dhcp: Annotated[
+        bool, Field(description="Leave addresses to the host; false: add those given here")
+    ] = True
+    ip_address: Annotated[IPv4Address | None, Field(description="Needs subnet_mask")] = None
+    subnet_mask: Annotated[IPv4Address | None, Field(description="Needs ip_address")] = None
+    ip_v6_addresses: Annotated[
+        tuple[IPv6Interface, ...], Field(description="Each with its prefix length: fd00::2/64")
+    ] = ()
 
     @model_validator(mode="after")
     def _static_or_dhcp(self) -> "IpConfig":
@@ -102,14 +106,33 @@ class IpConfig(_Settings):
 class PtpPort(_Settings):
     """One PTP port (vSphere HostPtpConfigPtpPort); `device_type: none` keeps a slot unused."""
 
-    index: Annotated[int, Field(ge=0, le=63)]
-    device_type: DeviceType = DeviceType.VIRTUAL_NIC
-    device: Annotated[str, Field(max_length=15, pattern=r"^[^\s/\[\]#]*$")] = ""  # IFNAMSIZ - 1
-    ip_config: IpConfig = IpConfig()
-    time_stamping: TimeStamping = TimeStamping.SOFTWARE
-    network_transport: Transport = Transport.UDP_IPV4
-    delay_mechanism: DelayMechanism = DelayMechanism.E2E
-    options: Options = {}
+    index: Annotated[
+        int, Field(ge=0, le=63, description="Number of the port, `port<index>` in trx.conf; unique")
+    ]
+    device_type: Annotated[
+        DeviceType, Field(description="What the port runs on; none keeps the slot unused")
+    ] = DeviceType.VIRTUAL_NIC
+    device: Annotated[
+        str,
+        Field(
+            max_length=15,  # IFNAMSIZ - 1
+            pattern=r"^[^\s/\[\]#]*$",
+            description="Network device, no two ports the same; empty only with device_type none",
+        ),
+    ] = ""
+    ip_config: Annotated[
+        IpConfig, Field(description="Addresses that Chronovisor adds; only for a pci_passthru_nic")
+    ] = IpConfig()
+    time_stamping: Annotated[
+        TimeStamping, Field(description="Where packets get their time stamps: in the NIC or kernel")
+    ] = TimeStamping.SOFTWARE
+    network_transport: Annotated[
+        Transport, Field(description="What carries PTP messages; must be that of the network")
+    ] = Transport.UDP_IPV4
+    delay_mechanism: Annotated[
+        DelayMechanism, Field(description="End to end, or with the next PTP device (peer to peer)")
+    ] = DelayMechanism.E2E
+    options: Annotated[Options, Field(description="ptp4l options of this port alone")] = {}
 
     @model_validator(mode="after")
     def _device_fits_type(self) -> "PtpPort":
@@ -128,8 +151,10 @@ class PtpPort(_Settings):
 class PtpConfig(_Settings):
     """PTP of this host (vSphere HostPtpConfig)."""
 
-    domain: Annotated[int, Field(ge=0, le=255)] = 0
-    port: tuple[PtpPort, ...] = ()
+    domain: Annotated[
+        int, Field(ge=0, le=255, description="PTP domain number; linuxptp before 4.0 ends at 127")
+    ] = 0
+    port: Annotated[tuple[PtpPort, ...], Field(description="The PTP ports")] = ()
 
     @model_validator(mode="after")
     def _ports_are_distinct(self) -> "PtpConfig":
@@ -155,22 +180,36 @@ class PtpConfig(_Settings):
 class PassthroughOptions(_Settings):
     """linuxptp options that go to one program as they are, by namespace (as in trx.conf)."""
 
-    ptp4l: Options = {}
-    phc2sys: Options = {}
+    ptp4l: Annotated[Options, Field(description="Options of ptp4l as a whole")] = {}
+    phc2sys: Annotated[Options, Field(description="Options of phc2sys")] = {}
 
 
 class SystemTime(_Settings):
     """How this host keeps time: the Config Store key `host/system/system_time`."""
 
-    enabled: bool = False
-    protocol: Protocol = Protocol.PTP
-    discipline: Discipline = Discipline.SYSTEM_CLOCK
-    ptp_config: PtpConfig = PtpConfig()
+    enabled: Annotated[
+        bool, Field(description="Keep time here; needs at least one port with a device")
+    ] = False
+    protocol: Annotated[Protocol, Field(description="What keeps the time")] = Protocol.PTP
+    discipline: Annotated[
+        Discipline,
+        Field(description="system_clock steers CLOCK_REALTIME; monitor measures, touches no clock"),
+    ] = Discipline.SYSTEM_CLOCK
+    ptp_config: Annotated[PtpConfig, Field(description="PTP of this host")] = PtpConfig()
     calibration_delay_ns: Annotated[
-        int, Field(ge=-1_000_000_000, le=1_000_000_000, description="Known asymmetry, added once")
+        int,
+        Field(
+            ge=-1_000_000_000,
+            le=1_000_000_000,
+            description="Known asymmetry of the path (ptp4l delayAsymmetry)",
+        ),
     ] = 0
-    log_level: Annotated[int, Field(ge=0, le=7)] = 6  # syslog(3); ptp4l's own default
-    options: PassthroughOptions = PassthroughOptions()
+    log_level: Annotated[
+        int, Field(ge=0, le=7, description="How much the daemons log, as in syslog(3)")
+    ] = 6  # ptp4l's own default
+    options: Annotated[
+        PassthroughOptions, Field(description="linuxptp options that have no setting of their own")
+    ] = PassthroughOptions()
 
     @model_validator(mode="after")
     def _enabled_has_a_port(self) -> "SystemTime":
