@@ -5,7 +5,8 @@ which address stands behind a port identity. Data sets are in `chronovisor.clock
 """
 
 from chronovisor.clock.ptp.announcers import Announcers, AnnounceSource
-from chronovisor.clock.ptp.client import ManagementClient, Rejected
+from chronovisor.clock.ptp.client import ManagementClient
+from chronovisor.clock.ptp.connection import Rejected
 from chronovisor.clock.ptp.identity import ClockIdentity, PortIdentity
 from chronovisor.clock.ptp.primitives import ClockQuality, MacAddress, PortAddress
 from chronovisor.clock.ptp.status import PortStatus, Status

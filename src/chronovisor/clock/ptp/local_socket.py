@@ -10,8 +10,10 @@ would.
 import errno
 import os
 import secrets
+import select
 import socket
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,7 +30,7 @@ _STALE_AFTER_S = 10.0
 class LocalSocket:
     """One client address in `directory`, connected to the server at `server`."""
 
-    def __init__(self, server: Path, directory: Path) -> None:
+    def __init__(self, server: Path, directory: Path, *, patience_s: float) -> None:
         self.server = server
         self.path = directory / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
         for path in (server, self.path):
@@ -41,8 +43,11 @@ class LocalSocket:
         self._socket = socket.socket(
             socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         )
-        self.receive = self._socket.recv
-        self.send = self._socket.send
+        self._receive = self._socket.recv
+        self._send = self._socket.send
+        self._patience_ms = patience_s * 1000
+        self._readable = select.poll()
+        self._readable.register(self._socket.fileno(), select.POLLIN)
         try:
             self._socket.bind(os.fspath(self.path))
             self.path.chmod(0o660)
@@ -67,9 +72,29 @@ class LocalSocket:
     def receive_one(self) -> bytes | None:
         """Return the next datagram, None when there is none; raises `OSError`."""
         try:
-            return self.receive(_LARGEST_MESSAGE)
+            return self._receive(_LARGEST_MESSAGE)
         except BlockingIOError:
             return None
+
+    def receive_soon(self) -> bytes | None:
+        """Return the next datagram, None when there is none for `patience_s`; blocks so long."""
+        try:
+            return self._receive(_LARGEST_MESSAGE)
+        except BlockingIOError:
+            return self.receive_one() if self._readable.poll(self._patience_ms) else None
+
+    def send_from(self, packets: Sequence[bytes], start: int) -> int:
+        """Send datagrams from `start` on; return how many of all are sent. Raises `OSError`.
+
+        Fewer than all are sent when the server's queue is full.
+        """
+        try:
+            for packet in packets[start:]:
+                self._send(packet)
+                start += 1
+        except BlockingIOError:
+            pass
+        return start
 
     def close(self) -> None:
         """Close the socket and remove its file."""

@@ -1,8 +1,8 @@
 """One full reading of a clock: every data set its status is made of."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from chronovisor.clock.ptp.datasets import (
     ClockDescription,
@@ -16,7 +16,7 @@ from chronovisor.clock.ptp.datasets import (
     TimePropertiesDataSet,
     TimeStatusNp,
 )
-from chronovisor.clock.ptp.exchange import Request
+from chronovisor.clock.ptp.exchange import Answer, refusal
 
 # DEFAULT_DATA_SET first: it tells how many ports will answer.
 KINDS: tuple[type[DataSet], ...] = (
@@ -55,41 +55,20 @@ class Status:
     ports: tuple[PortStatus, ...]
 
 
-_T = TypeVar("_T", bound=DataSet)
-
-
-class _Factory(Protocol):
-    def __call__(self, kind: type[_T], /) -> Request[_T]:
-        """Return a GET."""
-
-
-class StatusRequest:
-    """The requests of a status, built once and sent many times."""
-
-    def __init__(self, factory: _Factory) -> None:
-        self._requests = [factory(kind) for kind in KINDS]
-
-    def again(self) -> list[Request[Any]]:
-        """Return the requests without replies."""
-        return [request.again() for request in self._requests]
-
-    def collect(
-        self, requests: list[Request[Any]], check: Callable[[Request[Any]], None]
-    ) -> Status:
-        """Return the status of answered requests; `check` raises for a refused one."""
-        *clock, data_sets, properties, stats, descriptions = requests
-        for request in (*clock, data_sets, stats, descriptions):
-            check(request)
-        default, current, parent, time_properties, time_status = (
-            next(iter(request.values.values()))[1] for request in clock
+def collect(answers: Sequence[Answer[Any]]) -> Status:
+    """Return the status of what `KINDS` were answered with; raises `ToolFailed` for a refusal."""
+    *clock, data_sets, properties, stats, descriptions = answers
+    for answer in (*clock, data_sets, stats, descriptions):
+        if answer.error is not None:
+            raise refusal(answer)
+    default, current, parent, time_properties, time_status = (answer.value for answer in clock)
+    ports = tuple(
+        PortStatus(
+            data_sets.values[port][2],
+            properties.values[port][2] if port in properties.values else None,
+            stats.values[port][2],
+            descriptions.values[port][2],
         )
-        ports = tuple(
-            PortStatus(
-                data_sets.values[port][1],
-                properties.values[port][1] if port in properties.values else None,
-                stats.values[port][1],
-                descriptions.values[port][1],
-            )
-            for port in sorted(data_sets.values)
-        )
-        return Status(default, current, parent, time_properties, time_status, ports)
+        for port in sorted(data_sets.values)
+    )
+    return Status(default, current, parent, time_properties, time_status, ports)

@@ -73,7 +73,8 @@ Event = Notification | ServerLost
 class _Asker(Protocol):
     """What a subscription needs of the client."""
 
-    connections: int
+    @property
+    def connections(self) -> int: ...
 
     async def subscribe_port(self, port: int, value: SubscribeEventsNp) -> SubscribeEventsNp: ...
 
