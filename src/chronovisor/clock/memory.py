@@ -36,6 +36,7 @@ class MemoryFile:
     def write(self, memory: Memory, verdict: Verdict) -> None:
         """Keep the memory; raises `Unavailable` where it cannot be written."""
         if memory.grandmaster is None:
+            self._path.unlink(missing_ok=True)
             return
         until_s = None if verdict.state.synchronized else memory.synchronized_until_s
         write(self._path, json.dumps({"grandmaster": memory.grandmaster, "until_s": until_s}))

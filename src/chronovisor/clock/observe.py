@@ -5,6 +5,7 @@ A full reading comes once in `POLL_S`; offsets and port states are pushed by ptp
 """
 
 import asyncio
+import contextlib
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,6 +30,10 @@ POLL_S = 1.0
 
 SAMPLES_KEPT = 64
 """Offsets that the state and the figures shown rest on: 4 s at 16 Hz, a minute at 1 Hz."""
+
+HURRY_S, RETRY_S = 2.0, 0.05
+"""For how long a ptp4l that has just been started is asked more often, and how often: it answers
+within a tenth of a second."""
 
 OFFSETS_S = 0.25
 """How often offsets are asked for where ptp4l cannot push them (3.1.1): enough to see a change of
@@ -109,6 +114,8 @@ class Observer:
             transport_specific=transport_specific,
         )
         self._changed = changed
+        self._hurried = asyncio.Event()
+        self._hurry_until_s = 0.0
 
     async def run(self) -> None:
         """Read and listen for ever."""
@@ -124,10 +131,19 @@ class Observer:
             self.seen.lose(error.message)
         self._changed()
 
+    def hurry(self) -> None:
+        """Read at once, and often until there is an answer: ptp4l has just been started."""
+        self._hurry_until_s = boottime_s() + HURRY_S
+        self._hurried.set()
+
     async def _read(self) -> None:
         while True:
             await self.read_once()
-            await asyncio.sleep(POLL_S)
+            waiting = self.seen.reading is None and boottime_s() < self._hurry_until_s
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_S if waiting else POLL_S):
+                    await self._hurried.wait()
+            self._hurried.clear()
 
     async def _listen(self) -> None:
         wanted = Events.PORT_STATE | Events.TIME_SYNC

@@ -150,6 +150,8 @@ def judge(evidence: Evidence, memory: Memory, now_s: float) -> Verdict:
 
 def remember(evidence: Evidence, memory: Memory, verdict: Verdict, now_s: float) -> Memory:
     """Return what the next verdict may know."""
+    if verdict.state is ClockState.FREERUNNING:
+        return Memory()  # nobody keeps time, so nothing is held over
     return Memory(evidence.grandmaster, now_s) if verdict.state.synchronized else memory
 
 

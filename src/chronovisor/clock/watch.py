@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import itertools
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -88,6 +90,8 @@ class Watch:
 
     def _note(self, world: World) -> None:
         self._worlds[world.name] = world
+        if world.name == "ptp4l" and world.state is State.RUNNING and self.observer:
+            self.observer.hurry()
         self.wake()
 
     async def _watch(self) -> None:
@@ -254,9 +258,13 @@ def _daemon_reason(world: World | None) -> str:
 
 
 def _sync_interval_s(observer: Observer | None) -> float:
-    """Return the time between Sync messages as the slave port knows it, 1 s where it does not."""
-    reading = observer.seen.reading if observer else None
-    if reading is None:
+    """Return the time between Sync messages: as set on the port, longer where they come slower.
+
+    ptp4l 3.1.1 tells the interval it would send at, not the one at which its master sends.
+    """
+    if observer is None or observer.seen.reading is None:
         return 1.0
-    intervals = [2.0**port.data_set.log_sync_interval for port in reading.ports]
-    return max(intervals, default=1.0)
+    times_s = [sample.at_s for sample in observer.seen.samples]
+    seen_s = [after - before for before, after in itertools.pairwise(times_s)]
+    set_s = [2.0**port.data_set.log_sync_interval for port in observer.seen.reading.ports]
+    return max([*set_s, statistics.median(seen_s)] if seen_s else set_s, default=1.0)
