@@ -4,6 +4,7 @@ A trx.conf with an error is never applied. What held before goes on to hold, als
 visord: the last file that was good is kept beside the store.
 """
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from chronovisor.clock.engine import Engine
 from chronovisor.clock.settings import PATH, SystemTime
 from chronovisor.clock.trx_conf import TrxConf
 from chronovisor.config import Change, Commit, ConfigStore, Overlay, Registry
-from chronovisor.config.fields import assign, parse_place
+from chronovisor.config.fields import assign, lookup, parse_place
 from chronovisor.errors import ChronovisorError, InvalidInput, Unavailable
 
 _NOTHING = b""
@@ -81,13 +82,22 @@ class SystemTimeSource:
         laid = self._laid(SystemTime.model_validate(self.stored()), file)
         value = self.stored()
         for field, origin in laid.origins.items():
-            assign(value, parse_place(field), origin.value)
+            place = parse_place(field)
+            with contextlib.suppress(LookupError):
+                self._drop_other_names(lookup(value, place[:-1]), str(place[-1]))
+            assign(value, place, origin.value)
         return self._store.commit(
             [Change(PATH, value)],
             author=author,
             comment=comment or f"options of a {self._file.name}",
             expected_revision=revision,
         )
+
+    def _drop_other_names(self, options: dict[str, Any], name: str) -> None:
+        """Remove an option that is stored under its other name (slaveOnly, clientOnly)."""
+        canonical = self._engine.catalogue.canonical
+        for other in [key for key in options if key != name and canonical(key) == canonical(name)]:
+            del options[other]
 
     def export(self) -> str:
         """Return the passthrough options that hold now as a file."""
@@ -102,7 +112,7 @@ class SystemTimeSource:
             self._stamp = stamp
             before = (self._overlay, self.problem)
             try:
-                content = self._file.read_bytes() if stamp else _NOTHING
+                content = self._read() if stamp else _NOTHING
                 self._overlay = self.check(content)
                 self._keep(content)
                 self.problem = ""
@@ -111,6 +121,11 @@ class SystemTimeSource:
             except ChronovisorError as error:
                 self.problem = f"{self._file} is not applied: {_first_words(error)}"
             return before != (self._overlay, self.problem)
+
+    def _read(self) -> bytes:
+        """Return the file, or enough of it to see that it is too large."""
+        with self._file.open("rb") as file:
+            return file.read(trx_conf.MAX_BYTES + 1)
 
     def _read_stamp(self) -> tuple[int, ...] | None:
         try:

@@ -125,7 +125,12 @@ class Visord:
         )
 
     def _apply_settings(self) -> None:
+        if self._store_lost_everything() and not self.system_time.stored():
+            return  # defaults would stop what runs; the alarm says what happened
         self.clock.want(self.system_time.effective())
+
+    def _store_lost_everything(self) -> bool:
+        return any(alarm.kind == "emptied" for alarm in self.store.alarms)
 
     async def _expire_trials(self) -> None:
         """Put the old values back when a trial's time is up, also one begun before we started."""
