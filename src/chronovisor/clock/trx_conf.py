@@ -100,6 +100,37 @@ def parse(text: str | bytes, *, name: str = "trx.conf") -> TrxConf:
 
     Only the file's own rules are looked at; what an option means is for `judge`.
     """
+    trx, problems = _read(text, name)
+    if problems:
+        raise _refusal(name, problems)
+    return trx
+
+
+def checked(
+    text: str | bytes, catalogue: Catalogue, settings: SystemTime, *, name: str = "trx.conf"
+) -> TrxConf:
+    """Return the options of a file that can be laid over these settings.
+
+    Raises InvalidInput with every problem of `parse` and of `judge`, in the order of the file. How
+    options go together is looked at once each line is right by itself.
+    """
+    trx, problems = _read(text, name)
+    if problems:
+        problems += _each_entry(trx, catalogue, settings)
+        problems.sort(key=lambda problem: _line_and_column(problem, name))
+    else:
+        problems = judge(trx, catalogue, settings)
+    if problems:
+        raise _refusal(name, problems)
+    return trx
+
+
+def _line_and_column(problem: Problem, name: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in problem.where.removeprefix(name).split(":")[1:])
+
+
+def _read(text: str | bytes, name: str) -> tuple[TrxConf, list[Problem]]:
+    """Return the options of the lines that can be read, and what is wrong with the others."""
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(data) > MAX_BYTES:
         raise _refusal(
@@ -123,9 +154,7 @@ def parse(text: str | bytes, *, name: str = "trx.conf") -> TrxConf:
             where = f"{name}:{number}:{entry.column}"
             problems.append(Problem(where, f"{entry.key} is already set in line {before}"))
         entries.append(entry)
-    if problems:
-        raise _refusal(name, problems)
-    return TrxConf(tuple(entries), name)
+    return TrxConf(tuple(entries), name), problems
 
 
 def render(trx: TrxConf) -> str:
@@ -219,7 +248,7 @@ def _each_entry(trx: TrxConf, catalogue: Catalogue, settings: SystemTime) -> Ite
             yield problem
         same = (entry.namespace, entry.port, catalogue.canonical(entry.key))
         other = first.setdefault(same, entry)
-        if other is not entry:
+        if other.key != entry.key:  # the same name twice is for `parse` to say
             message = f"{entry.key} and {other.key} of line {other.line} are the same option"
             yield Problem(where, message, entry.value)
 
