@@ -5,9 +5,13 @@ visord: the last file that was good is kept beside the store.
 """
 
 import contextlib
+import stat
 import threading
+from errno import EINVAL
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from chronovisor.clock import trx_conf
 from chronovisor.clock.daemons import write
@@ -36,7 +40,7 @@ class SystemTimeSource:
         self._kept = directory / "trx.conf.good"
         self._engine = engine
         self._lock = threading.Lock()
-        self._stamp: tuple[int, ...] | None = None
+        self._seen: tuple[object, ...] = ()
         self._overlay = self._good_one()
         self.problem = ""
 
@@ -46,12 +50,23 @@ class SystemTimeSource:
         return entry.value if entry else {}
 
     def effective(self) -> SystemTime:
-        """Return the settings that hold: defaults, store, file."""
-        return self._laid(SystemTime.model_validate(self.stored()), self._overlay).settings
+        """Return the settings that hold: defaults, store, file.
+
+        Raises `InvalidInput` where the store holds what an older release took and this does not.
+        """
+        return self._laid(self._stored_settings(), self._overlay).settings
+
+    def _stored_settings(self) -> SystemTime:
+        stored = self.stored()
+        try:
+            return SystemTime.model_validate(stored)
+        except ValidationError:
+            self._registry.validate(PATH, stored)  # says the same with every place and value
+            raise
 
     def overlays(self) -> list[Overlay]:
         """Return the file's values with their lines, for showing where a value comes from."""
-        laid = self._laid(SystemTime.model_validate(self.stored()), self._overlay)
+        laid = self._laid(self._stored_settings(), self._overlay)
         values = {field: (one.value, one.line) for field, one in laid.origins.items()}
         return [Overlay(self._file.name, values)] if values else []
 
@@ -70,16 +85,14 @@ class SystemTimeSource:
 
     def check(self, content: bytes) -> TrxConf:
         """Return a file's content if it could hold; raises `InvalidInput` with every error."""
-        settings = SystemTime.model_validate(self.stored())
-        file = trx_conf.parse(content, name=self._file.name)
-        self._refuse(trx_conf.judge(file, self._engine.catalogue, settings))
-        return file
+        settings = self._stored_settings()
+        return trx_conf.checked(content, self._engine.catalogue, settings, name=self._file.name)
 
     def import_file(self, content: bytes, *, author: str, comment: str) -> Commit:
         """Move a file's options into the store, as one commit."""
         revision = self._store.revision
         file = self.check(content)
-        laid = self._laid(SystemTime.model_validate(self.stored()), file)
+        laid = self._laid(self._stored_settings(), file)
         value = self.stored()
         for field, origin in laid.origins.items():
             place = parse_place(field)
@@ -104,34 +117,49 @@ class SystemTimeSource:
         return trx_conf.render(trx_conf.export(self.effective()))
 
     def reload(self) -> bool:
-        """Read the file if it changed; return whether anything is different from before."""
+        """Read the file if it changed; return whether anything is different from before.
+
+        What it is judged by counts too: a file that names a port holds once the port is there.
+        """
         with self._lock:
-            stamp = self._read_stamp()
-            if stamp == self._stamp:
+            seen = (self._read_stamp(), self._store.revision, self._engine.release)
+            if seen == self._seen:
                 return False
-            self._stamp = stamp
+            self._seen = seen
             before = (self._overlay, self.problem)
-            try:
-                content = self._read() if stamp else _NOTHING
-                self._overlay = self.check(content)
-                self._keep(content)
-                self.problem = ""
-            except OSError as error:
-                self.problem = f"{self._file} cannot be read: {error.strerror}"
-            except ChronovisorError as error:
-                self.problem = f"{self._file} is not applied: {_first_words(error)}"
+            self.problem = self._take()
             return before != (self._overlay, self.problem)
 
-    def _read(self) -> bytes:
-        """Return the file, or enough of it to see that it is too large."""
-        with self._file.open("rb") as file:
-            return file.read(trx_conf.MAX_BYTES + 1)
+    def _take(self) -> str:
+        """Have the file hold if it can; return what is wrong with it."""
+        try:
+            content = self._content()
+            self._overlay = self.check(content) if content else TrxConf(name=self._file.name)
+        except OSError as error:
+            return f"{self._file} cannot be read: {error.strerror}"
+        except ChronovisorError as error:
+            return f"{self._file} is not applied: {_first_words(error)}"
+        try:
+            write(self._kept, content.decode("utf-8-sig"))
+        except Unavailable as error:
+            return f"{self._file} is applied, but a restart may forget it: {error.message}"
+        return ""
 
-    def _read_stamp(self) -> tuple[int, ...] | None:
+    def _content(self) -> bytes:
+        """Return what the file holds; nothing where there is none. Raises `OSError`."""
+        try:
+            if not stat.S_ISREG(self._file.stat().st_mode):  # reading a FIFO would never end
+                raise OSError(EINVAL, "it is not a file")
+            with self._file.open("rb") as file:
+                return file.read(trx_conf.MAX_BYTES + 1)
+        except FileNotFoundError:
+            return _NOTHING
+
+    def _read_stamp(self) -> tuple[int, ...]:
         try:
             status = self._file.stat()
-        except OSError:
-            return None
+        except OSError as error:
+            return (error.errno or 0,)
         return (status.st_mtime_ns, status.st_size, status.st_ino)
 
     def _good_one(self) -> TrxConf:
@@ -139,13 +167,7 @@ class SystemTimeSource:
         try:
             return trx_conf.parse(self._kept.read_bytes(), name=self._file.name)
         except (OSError, InvalidInput):
-            return trx_conf.parse(_NOTHING, name=self._file.name)
-
-    def _keep(self, content: bytes) -> None:
-        try:
-            write(self._kept, content.decode("utf-8-sig"))
-        except Unavailable as error:
-            self.problem = f"{self._file} is applied, but a restart may forget it: {error.message}"
+            return TrxConf(name=self._file.name)
 
     @staticmethod
     def _refuse(problems: list[Any]) -> None:
