@@ -98,6 +98,7 @@ class Watch:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._judge_for_ever())
             following: asyncio.Task[None] | None = None
+            self._followed.set()  # run again after a fault, it goes on with what it was told
             while True:
                 await self._followed.wait()
                 self._followed.clear()
