@@ -1,0 +1,250 @@
+"""Settings of the net plane: the Config Store keys below `host/net`.
+
+- `host/net/networks/<id>`: what VMs believe they are connected to (one subnet per family);
+- `host/net/security_groups/<id>`: which traffic a port's group lets through;
+- `host/net/ports/<id>`: one VM interface: its tap, its addresses, its network and groups.
+
+Nothing here knows of OpenStack or of routers beyond the host: both use these models.
+"""
+
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+Address = IPv4Address | IPv6Address
+Prefix = IPv4Network | IPv6Network
+
+NETWORKS = "host/net/networks"
+SECURITY_GROUPS = "host/net/security_groups"
+PORTS = "host/net/ports"
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _unicast_mac(text: str) -> str:
+    mac = text.lower()
+    if int(mac[:2], 16) & 1:
+        raise ValueError(f"{mac} is a group address; a VM's interface has an individual one")
+    if mac == "00:00:00:00:00:00":
+        raise ValueError("an interface cannot have the MAC address 00:00:00:00:00:00")
+    return mac
+
+
+Mac = Annotated[
+    str,
+    Field(pattern=r"^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$", description="MAC address, aa:bb:…"),
+    AfterValidator(_unicast_mac),
+]
+
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+"""Id of a network, port or group: what stands in the key's instance."""
+
+DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,15}$")]  # IFNAMSIZ - 1
+
+Hostname = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")  # RFC 1123 section 2.1
+]
+
+Domain = Annotated[
+    str,
+    Field(
+        max_length=253,
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+        r"(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$",
+    ),
+]
+
+
+class RaMode(StrEnum):
+    """How VMs get IPv6 addresses (RFC 4861 section 4.2, flags of a router advertisement)."""
+
+    DHCPV6_STATEFUL = "dhcpv6_stateful"  # managed
+    DHCPV6_STATELESS = "dhcpv6_stateless"  # other configuration
+    SLAAC = "slaac"
+    NONE = "none"
+
+
+class HostRoute(_Settings):
+    """A route that VMs are told of (DHCP option 121, RFC 3442)."""
+
+    destination: Prefix
+    next_hop: Address
+
+    @model_validator(mode="after")
+    def _one_family(self) -> "HostRoute":
+        if self.destination.version != self.next_hop.version:
+            raise ValueError(f"{self.destination} and {self.next_hop} are of different families")
+        return self
+
+
+class Subnet(_Settings):
+    """What VMs of a network believe is on their link, for one address family."""
+
+    prefix: Prefix
+    gateway: Address
+    dns_servers: tuple[Address, ...] = ()
+    ntp_servers: tuple[Address, ...] = ()
+    host_routes: tuple[HostRoute, ...] = ()
+    dhcp: bool = True
+    ra_mode: RaMode = RaMode.DHCPV6_STATEFUL
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Subnet":
+        version = self.prefix.version
+        link_local = self.gateway.version == 6 and self.gateway.is_link_local
+        if self.gateway.version != version or (self.gateway not in self.prefix and not link_local):
+            raise ValueError(f"gateway {self.gateway} is not an address of {self.prefix}")
+        for address in (*self.dns_servers, *self.ntp_servers):
+            if address.version != version:
+                raise ValueError(f"{address} is not of the family of {self.prefix}")
+        for route in self.host_routes:
+            if route.destination.version != version:
+                raise ValueError(
+                    f"route to {route.destination} is not of the family of {self.prefix}"
+                )
+        return self
+
+
+class Network(_Settings):
+    """A network as VMs see it: `host/net/networks/<id>`. Not one of its frames leaves a tap."""
+
+    subnets: Annotated[tuple[Subnet, ...], Field(min_length=1, max_length=2)]
+    mtu: Annotated[int, Field(ge=1280, le=65520)] = 1500  # RFC 8200 section 5: at least 1280
+    domain: Domain | None = None
+    lease_time_s: Annotated[int, Field(ge=120, le=31_536_000)] = 3600
+
+    @model_validator(mode="after")
+    def _one_subnet_a_family(self) -> "Network":
+        if len({subnet.prefix.version for subnet in self.subnets}) != len(self.subnets):
+            raise ValueError("a network has one subnet for each address family")
+        return self
+
+
+class Direction(StrEnum):
+    """Seen from the VM: `ingress` comes to it, `egress` leaves it."""
+
+    INGRESS = "ingress"
+    EGRESS = "egress"
+
+
+class Family(StrEnum):
+    """Address family of a rule."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+
+class IpProtocol(StrEnum):
+    """Protocol of a rule; `icmp` means ICMPv6 in a rule of family ipv6."""
+
+    TCP = "tcp"
+    UDP = "udp"
+    SCTP = "sctp"
+    ICMP = "icmp"
+
+
+class Rule(_Settings):
+    """Traffic that a security group allows; what no rule allows is dropped.
+
+    Without `protocol` all protocols match. Ports are for tcp, udp and sctp; `icmp_type` and
+    `icmp_code` for icmp. The far end is `remote_prefix`, or the members of `remote_group`, or
+    anybody.
+    """
+
+    direction: Direction
+    family: Family = Family.IPV4
+    protocol: IpProtocol | None = None
+    port_min: Annotated[int, Field(ge=1, le=65535)] | None = None
+    port_max: Annotated[int, Field(ge=1, le=65535)] | None = None
+    icmp_type: Annotated[int, Field(ge=0, le=255)] | None = None
+    icmp_code: Annotated[int, Field(ge=0, le=255)] | None = None
+    remote_prefix: Prefix | None = None
+    remote_group: Identifier | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "Rule":
+        ports = self.port_min is not None or self.port_max is not None
+        if ports and self.protocol not in (IpProtocol.TCP, IpProtocol.UDP, IpProtocol.SCTP):
+            raise ValueError("ports need protocol tcp, udp or sctp")
+        if (self.port_min is None) != (self.port_max is None):
+            raise ValueError("port_min and port_max go together")
+        if (
+            self.port_min is not None
+            and self.port_max is not None
+            and self.port_min > self.port_max
+        ):
+            raise ValueError(f"port_min {self.port_min} is above port_max {self.port_max}")
+        if self.icmp_type is not None and self.protocol is not IpProtocol.ICMP:
+            raise ValueError("icmp_type needs protocol icmp")
+        if self.icmp_code is not None and self.icmp_type is None:
+            raise ValueError("icmp_code needs icmp_type")
+        if self.remote_prefix is not None and self.remote_group is not None:
+            raise ValueError("remote_prefix and remote_group exclude each other")
+        version = 4 if self.family is Family.IPV4 else 6
+        if self.remote_prefix is not None and self.remote_prefix.version != version:
+            raise ValueError(f"{self.remote_prefix} is not of family {self.family.value}")
+        return self
+
+
+class SecurityGroup(_Settings):
+    """Rules that ports share: `host/net/security_groups/<id>`.
+
+    A `remote_group` means the addresses of that group's ports on this host, and `members`:
+    addresses of its ports elsewhere.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    members: tuple[Prefix, ...] = ()
+    stateful: bool = True
+
+
+class AddressPair(_Settings):
+    """An address, beside its own, that a VM may send from; with the port's MAC by default."""
+
+    prefix: Prefix
+    mac: Mac | None = None
+
+
+class Announce(StrEnum):
+    """Whether a port's addresses are told to the fabric."""
+
+    ALWAYS = "always"
+    WHEN_WIRED = "when_wired"
+    NEVER = "never"
+
+
+class RateLimit(_Settings):
+    """Bounds of a port's traffic, by token bucket (tc-tbf(8)); seen from the VM."""
+
+    ingress_kbit_s: Annotated[int, Field(ge=8, le=400_000_000)] | None = None
+    egress_kbit_s: Annotated[int, Field(ge=8, le=400_000_000)] | None = None
+    burst_kbyte: Annotated[int, Field(ge=2, le=1_000_000)] = 128
+
+
+class Port(_Settings):
+    """One interface of a VM: `host/net/ports/<id>`. It may be wanted before its tap exists."""
+
+    device: DeviceName
+    mac: Mac
+    network: Identifier
+    addresses: tuple[Address, ...] = ()
+    hostname: Hostname | None = None
+    security_groups: tuple[Identifier, ...] = ()
+    allowed_address_pairs: tuple[AddressPair, ...] = ()
+    port_security: bool = True
+    announce: Announce = Announce.WHEN_WIRED
+    rate_limit: RateLimit = RateLimit()
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _addresses_are_usable(self) -> "Port":
+        if len(set(self.addresses)) != len(self.addresses):
+            raise ValueError("an address is given twice")
+        for address in self.addresses:
+            if address.is_multicast or address.is_unspecified or address.is_loopback:
+                raise ValueError(f"{address} is not an address that a VM can have")
+        return self
