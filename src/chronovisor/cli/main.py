@@ -81,17 +81,27 @@ def build(words: Sequence[str]) -> typer.Typer:
     return app
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"visorctl {__version__}")
+        raise typer.Exit
+
+
 def _root(
     socket: Annotated[
         Path | None, typer.Option("--socket", metavar="PATH", help="visord's Unix socket.")
     ] = None,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and end.", is_eager=True)
+    # The callback makes it work without a command, which the group otherwise asks for.
+    version: Annotated[  # noqa: ARG001
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and end.",
+            is_eager=True,
+            callback=_print_version,
+        ),
     ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"visorctl {__version__}")
-        raise typer.Exit
     if socket:
         os.environ[SOCKET_VARIABLE] = str(socket)
 
