@@ -67,6 +67,14 @@ def value_of(text: str) -> Any:
         return text
 
 
+def json_value(text: str) -> Any:
+    """Return what JSON text stands for; raises `InvalidInput` with the place of the error."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"--value is not JSON: {error}") from None
+
+
 def read_document(path: Path) -> Any:
     """Return what a JSON or YAML file holds; `-` is standard input."""
     import yaml

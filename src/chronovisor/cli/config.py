@@ -16,10 +16,10 @@ from chronovisor.cli.arguments import (
     RevisionOption,
     TryOption,
     fields,
+    json_value,
     read_document,
     read_text,
     seconds,
-    value_of,
 )
 from chronovisor.cli.client import Client
 from chronovisor.cli.output import Format, FormatOption, emit, table
@@ -117,7 +117,7 @@ def current_set(
     if words:
         commit = Client().call("PATCH", path, fields(words), query=query)
     else:
-        body = read_document(infile) if infile else value_of(value or "")
+        body = read_document(infile) if infile else json_value(value or "")
         commit = Client().call("PUT", path, body, query=query)
     emit(commit, output, lambda done: _done("Set", done, trial))
 
