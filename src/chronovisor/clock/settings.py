@@ -116,7 +116,7 @@ class PtpPort(_Settings):
         str,
         Field(
             max_length=15,  # IFNAMSIZ - 1
-            pattern=r"^[^\s/\[\]#]*$",
+            pattern=r"^[^\s/:\[\]#\x00-\x1f\x7f]*$",
             description="Network device, no two ports the same; empty only with device_type none",
         ),
     ] = ""
