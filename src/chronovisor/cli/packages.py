@@ -13,6 +13,7 @@ import typer
 from chronovisor.cli.output import pairs
 from chronovisor.errors import InvalidInput
 from chronovisor.host.directories import Directories
+from chronovisor.image.refusal import clean
 from chronovisor.image.vib.descriptor import Descriptor, instant
 
 PackageArgument = Annotated[Path, typer.Argument(metavar="VIB", help="A package's file.")]
@@ -118,7 +119,8 @@ def _title(name: str) -> str:
 
 
 def _joined(value: Any) -> Any:
-    return ", ".join(value) if isinstance(value, list) else value
+    text = ", ".join(value) if isinstance(value, list) else value
+    return clean(text) if isinstance(text, str) else text
 
 
 def warn(warnings: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ from chronovisor.cli.packages import (
 from chronovisor.errors import InvalidInput
 from chronovisor.image import vib
 from chronovisor.image.limits import MIB
-from chronovisor.image.refusal import about
+from chronovisor.image.refusal import about, clean
 from chronovisor.image.vib import recipe, signature, trust
 from chronovisor.image.vib.acceptance import AcceptanceLevel
 from chronovisor.image.vib.signature import SigningKey
@@ -142,7 +142,7 @@ def _files(rows: list[dict[str, Any]]) -> str:
             row["mode"],
             row["type"],
             row["size"],
-            f"{row['path']} -> {row['link']}" if row["link"] else row["path"],
+            clean(f"{row['path']} -> {row['link']}" if row["link"] else row["path"]),
         )
         for row in rows
     ]
@@ -205,7 +205,7 @@ def diff(
 def _differences(found: list[dict[str, str]]) -> str:
     lines = []
     for it in found:
-        lines.append(it["where"])
-        lines += [f"  - {it['left']}"] if it["left"] else []
-        lines += [f"  + {it['right']}"] if it["right"] else []
+        lines.append(clean(it["where"]))
+        lines += [f"  - {clean(it['left'])}"] if it["left"] else []
+        lines += [f"  + {clean(it['right'])}"] if it["right"] else []
     return "\n".join(lines)

@@ -22,7 +22,20 @@ def malformed(where: str, offset: int, message: str, *, hint: str | None = None)
     `where` names the file, member or payload; `offset` counts bytes from 0 in that (for a
     compressed payload: in what it unpacks to).
     """
-    return ProtocolError(f"{where}, byte {offset}: {message}", hint=hint)
+    return ProtocolError(f"{clean(where)}, byte {offset}: {clean(message)}", hint=hint)
+
+
+def clean(text: str) -> str:
+    """Return hostile text fit for a terminal, with what is not printable escaped.
+
+    That is line ends, escape sequences and marks that turn the direction of writing.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def printable(raw: bytes | str, most: int = 80) -> str:

@@ -113,10 +113,7 @@ class _Reading:
             software_platforms=self._software(requires),
             hardware_platforms=self._hardware(requires),
             files=self._files(),
-            acceptance_level=self._option(
-                AcceptanceLevel, root.value("acceptance-level"), root, "acceptance level"
-            )
-            or AcceptanceLevel.COMMUNITY,
+            acceptance_level=self._level(),
             payloads=self._payloads(),
             unknown=tuple(Unknown(f"vib/{child.name}", child.line) for child in unknown),
             **fields,
@@ -147,6 +144,12 @@ class _Reading:
             child = self.root.find("type") or self.root
             self.wrong(child.line, f"<type> is '{printable(text)}'", text, ", ".join(_KINDS))
         return text
+
+    def _level(self) -> AcceptanceLevel:
+        place = self.root.find("acceptance-level") or self.root
+        text = self.root.value("acceptance-level")
+        found = self._option(AcceptanceLevel, text, place, "acceptance level")
+        return found or AcceptanceLevel.COMMUNITY
 
     def _option(self, options: type[Option], text: str, place: Element, what: str) -> Option | None:
         try:

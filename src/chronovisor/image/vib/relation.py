@@ -31,8 +31,8 @@ def _key(text: str) -> Key:
 OPERATORS = ("<<", "<=", "=", ">=", ">>")
 """How a relation may compare; the same words as Debian's and esxcli's."""
 
-PART = re.compile(r"[^\s<>=\x00-\x1f]{1,200}")
-"""A name or version of a relation, so that its text can be read back."""
+PART = re.compile(r"[!-;?-~]{1,200}")
+"""A name or version of a relation: ASCII without <, = and >, so that it can be read back."""
 RELATION = re.compile(rf"\s*({PART.pattern})(?:\s*({'|'.join(OPERATORS)})\s*({PART.pattern}))?\s*")
 _SPELLINGS = {"<": "<<", ">": ">>", "==": "=", **{operator: operator for operator in OPERATORS}}
 

@@ -7,7 +7,7 @@ would make every rebuild differ.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,14 @@ _HASHES: dict[str, hashes.HashAlgorithm] = {
     "sha512": hashes.SHA512(),
 }
 SHORTEST_RSA_BITS = 2048
+_BROKEN = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +116,25 @@ def verify(
     data = cms.parse(raw, where)
     if data.content is not None and data.content != descriptor:
         raise Denied(f"{where}: signed is another text than the descriptor")
-    certificates = list(_certificates(data.certificates, where))
     found = []
-    for signer in data.signers:
-        leaf = _signers_certificate(signer, certificates, trusted, level, where)
-        _check_signature(descriptor, signer, leaf, where)
-        found.append(_chain(leaf, certificates, trusted, level, at or datetime.now(UTC), where))
+    with _strangers_certificates(where):
+        certificates = [x509.load_der_x509_certificate(der) for der in data.certificates]
+        for signer in data.signers:
+            leaf = _signers_certificate(signer, certificates, trusted, level, where)
+            _check_signature(descriptor, signer, leaf, where)
+            moment = at or datetime.now(UTC)
+            found.append(_chain(leaf, certificates, trusted, level, moment, where))
     return found[0]
 
 
-def _certificates(encoded: Sequence[bytes], where: str) -> Iterator[x509.Certificate]:
-    for raw in encoded:
-        try:
-            yield x509.load_der_x509_certificate(raw)
-        except ValueError as error:
-            raise malformed(where, 0, f"broken certificate: {printable(str(error))}") from None
+@contextmanager
+def _strangers_certificates(where: str) -> Iterator[None]:
+    """Word what the library raises over a broken certificate, whose parts it parses when asked."""
+    try:
+        yield
+    except _BROKEN as error:
+        reason = printable(str(error)) or type(error).__name__
+        raise malformed(where, 0, f"broken certificate: {reason}") from None
 
 
 def _signers_certificate(
@@ -134,9 +146,8 @@ def _signers_certificate(
 ) -> x509.Certificate:
     # a signature may leave out a certificate that the host has
     for certificate in (*certificates, *trusted.vouching_for(level)):
-        with suppress(ValueError):  # a broken extension: not the one that is meant
-            if _is_meant(signer, certificate):
-                return certificate
+        if _is_meant(signer, certificate):
+            return certificate
     raise Denied(f"{where}: the signer's certificate is neither in it nor among the trusted ones")
 
 
@@ -182,10 +193,7 @@ def _fits(signer: cms.Signer, algorithms: dict[bytes, str | None] | dict[bytes, 
 
 
 def _public_key(certificate: x509.Certificate, where: str) -> object:
-    try:
-        key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise malformed(where, 0, f"broken certificate: {printable(str(error))}") from None
+    key = certificate.public_key()
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < SHORTEST_RSA_BITS:
         raise Denied(f"{where}: signed with an RSA key of {key.key_size} bits, which can be forged")
     return key
@@ -270,11 +278,7 @@ def _check_lifetime(leaf: x509.Certificate, at: datetime, where: str) -> None:
 
 def _check_use(leaf: x509.Certificate, where: str) -> None:
     """Refuse a certificate that says it is for something else than signing code."""
-    try:
-        extensions = leaf.extensions
-    except ValueError as error:
-        raise malformed(where, 0, f"broken certificate: {printable(str(error))}") from None
-    for extension in extensions:
+    for extension in leaf.extensions:
         value = extension.value
         if isinstance(value, x509.KeyUsage) and not value.digital_signature:
             raise Denied(f"{where}: the key of '{_name(leaf.subject)}' is not one for signatures")

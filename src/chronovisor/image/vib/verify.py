@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from chronovisor.errors import Denied, InvalidInput, Problem, ProtocolError
+from chronovisor.image.refusal import clean, malformed
 from chronovisor.image.vib import extensibility, signature
 from chronovisor.image.vib.acceptance import AcceptanceLevel
 from chronovisor.image.vib.descriptor import Payload, PayloadType
@@ -106,10 +107,8 @@ def _payload(package: Package, payload: Payload, policy: Policy, found: set[str]
         entries += 1
         if entry.kind is not Kind.DIRECTORY and payload.kind is not PayloadType.BOOT:
             if entry.path in found:
-                raise ProtocolError(
-                    f"{package.name}, payload {payload.name}, byte {entry.offset}: "
-                    f"'{entry.path}' is in another payload too"
-                )
+                where = f"{package.name}, payload {payload.name}"
+                raise malformed(where, entry.offset, f"'{entry.path}' is in another payload too")
             found.add(entry.path)
     if len(found) > package.limits.entries:
         raise ProtocolError(f"{package.name}: more than {package.limits.entries} files in all")
@@ -130,7 +129,7 @@ def _file_list(package: Package, found: set[str], policy: Policy) -> Check:
 
 def _some(paths: list[str]) -> str:
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return ", ".join(paths[:3]) + more
+    return ", ".join(map(clean, paths[:3])) + more
 
 
 def _extensibility(package: Package, found: set[str], policy: Policy) -> Check:
