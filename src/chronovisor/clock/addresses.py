@@ -2,6 +2,8 @@
 
 Only what is missing is added; addresses of others, and addresses that were ours before a change,
 stay: to take one away could cut the operator off.
+
+To be called in a thread: pyroute2 runs an event loop of its own.
 """
 
 from collections.abc import Iterable
@@ -38,12 +40,14 @@ def apply(action: AssignAddress) -> None:
 
     with IPRoute() as netlink:
         try:
-            index = netlink.link_lookup(ifname=action.device)[0]
+            found = netlink.link_lookup(ifname=action.device)
+            if not found:
+                raise ToolFailed(f"cannot {action}: no such device")
             netlink.addr(
                 "replace",
-                index=index,
+                index=found[0],
                 address=str(action.address.ip),
                 prefixlen=action.address.network.prefixlen,
             )
-        except (NetlinkError, IndexError) as error:
-            raise ToolFailed(f"cannot {action}: {error or 'no such device'}") from error
+        except NetlinkError as error:
+            raise ToolFailed(f"cannot {action}: {error}") from error

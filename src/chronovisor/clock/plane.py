@@ -60,13 +60,13 @@ class ClockPlane:
             tasks.create_task(self._watch.run())
             tasks.create_task(self._reconcile_for_ever())
 
-    def plan(self, settings: SystemTime | None = None) -> list[Action]:
+    async def plan(self, settings: SystemTime | None = None) -> list[Action]:
         """Return what would be done for these settings (those that hold when None is given)."""
         settings = settings or self._settings
         if settings is None:
             return []
         wanted = self._engine.wanted(settings)
-        return plan(wanted, self._observe(wanted))
+        return plan(wanted, await self._observe(wanted))
 
     def status(self) -> ClockStatus:
         """Return all that is known of the clock now."""
@@ -76,13 +76,14 @@ class ClockPlane:
             self._settings or SystemTime(), self._watch, worlds, self._engine.release, notices
         )
 
-    def _observe(self, wanted: Wanted) -> Observed:
+    async def _observe(self, wanted: Wanted) -> Observed:
         observer = self._watch.observer
+        devices_with_addresses = {device for device, _ in wanted.addresses}
         return Observed(
             daemons=daemons.running(self._supervisor, DAEMONS),
             files=daemons.files(daemon.file for daemon in wanted.daemons),
             live=live.observe(observer.seen.reading if observer else None),
-            addresses=addresses.observe(device for device, _ in wanted.addresses),
+            addresses=await asyncio.to_thread(addresses.observe, devices_with_addresses),
         )
 
     async def _reconcile_for_ever(self) -> None:
@@ -101,7 +102,7 @@ class ClockPlane:
         found = devices.check(settings)
         problem = "; ".join(one.message for one in found)
         try:
-            for action in () if found else self.plan(settings):
+            for action in [] if found else await self.plan(settings):
                 self._publish("clock.action", {"action": str(action), "reason": action.reason})
                 await self._apply(action)
         except ChronovisorError as error:
