@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,6 +46,9 @@ def until(what: str, probe: Callable[[], _T | None]) -> _T:
 class Visord:
     """One visord with its directories; start it, kill it, start it again."""
 
+    wrapper: Sequence[str] = ()
+    program: Sequence[str] = ("-m", "chronovisor.host.main")
+
     def __init__(self, base: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
         self.etc, self.var, self.run = (base / name for name in ("etc", "var", "run"))
         self.log = base / "visord.log"
@@ -70,8 +73,8 @@ class Visord:
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [
-                    *(*_ON_ITS_OWN, *_WITHOUT_CLOCK),
-                    *(sys.executable, "-m", "chronovisor.host.main"),
+                    *(*_ON_ITS_OWN, *self.wrapper, *_WITHOUT_CLOCK),
+                    *(sys.executable, *self.program),
                     *("--etc", str(self.etc), "--var", str(self.var), "--run", str(self.run)),
                     *(*self.options, *options),
                 ],

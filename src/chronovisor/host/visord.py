@@ -39,6 +39,9 @@ log = structlog.get_logger()
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 30.0
 """Waits between attempts to bring a broken part back; doubled each time."""
 
+RECOVERED_S = 10.0
+"""How long a part that broke must run before health calls it well again."""
+
 FILES_S = 1.0
 """How often /etc/chronovisor is looked at for a changed trx.conf: one stat(2)."""
 
@@ -95,11 +98,14 @@ class Visord:
     async def _keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run a part for ever; when it breaks, say so and try again, later each time."""
         wait_s = FIRST_RETRY_S
+        loop = asyncio.get_running_loop()
         while True:
             started_s = time.monotonic()
+            recovered = loop.call_later(RECOVERED_S, self._broken.pop, name, None)
             try:
                 await run()
             except Exception as error:
+                recovered.cancel()
                 self._broken[name] = f"{name} broke: {_words(error)}; tried again in {wait_s:g} s"
                 log.error("a part broke", part=name, exc_info=error)
                 self.events.publish("host.broken", {"part": name, "reason": self._broken[name]})
@@ -107,12 +113,12 @@ class Visord:
                 wait_s = FIRST_RETRY_S
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, LONGEST_RETRY_S)
-            self._broken.pop(name, None)
 
     def _committed(self, commit: Commit) -> None:
         from chronovisor.host.api.shapes import commit_shape
 
-        self.events.publish("config.commit", commit_shape(commit).model_dump())
+        shown = commit_shape(self.store.masked(commit))  # whoever may read may listen
+        self.events.publish("config.commit", shown.model_dump())
         self._trial_changed.set()
         if any(str(change.path) == SYSTEM_TIME for change in commit.changes):
             self._apply_settings()
@@ -127,7 +133,10 @@ class Visord:
     def _apply_settings(self) -> None:
         if self._store_lost_everything() and not self.system_time.stored():
             return  # defaults would stop what runs; the alarm says what happened
-        self.clock.want(self.system_time.effective())
+        try:
+            self.clock.want(self.system_time.effective())
+        except InvalidInput as error:  # of an older release; what runs goes on, an alarm says so
+            log.error("stored settings are not applied", reason=error.message)
 
     def _store_lost_everything(self) -> bool:
         return any(alarm.kind == "emptied" for alarm in self.store.alarms)
