@@ -35,7 +35,7 @@ def create(visord: Visord, access: Access) -> FastAPI:
         app.include_router(module.router)
 
     @app.get("/v1/health", tags=["host"])
-    def health() -> Health:
+    async def health() -> Health:
         """Return whether all is well, and if not, why."""
         return visord.health()
 
@@ -48,7 +48,7 @@ def create(visord: Visord, access: Access) -> FastAPI:
         return stream.respond(visord.events, tuple(filter(None, kind.split(","))))
 
     @app.get("/metrics", tags=["host"], response_class=PlainTextResponse)
-    def metrics() -> PlainTextResponse:
+    async def metrics() -> PlainTextResponse:
         """Return the metrics in Prometheus' text format."""
         return PlainTextResponse(visord.metrics(), media_type="text/plain; version=0.0.4")
 

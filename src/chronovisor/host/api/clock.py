@@ -1,5 +1,6 @@
 """`/v1/clock`: how this host keeps time, what would change it, and the trx.conf file."""
 
+from asyncio import to_thread
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Request
@@ -55,7 +56,7 @@ def settings(request: Request) -> SystemTime:
 @router.get("/plan")
 async def drift(request: Request) -> list[ActionShape]:
     """Return what differs now from the settings that hold, as the actions that would mend it."""
-    return [_shape(action) for action in visord_of(request).clock.plan()]
+    return [_shape(action) for action in await visord_of(request).clock.plan()]
 
 
 @router.post("/plan")
@@ -66,7 +67,7 @@ async def plan(request: Request, body: Annotated[ProposalShape, Body()]) -> list
     if value is None:
         value = with_fields(visord.system_time.stored(), body.fields or {})
     proposed = visord.system_time.proposed(value)
-    return [_shape(action) for action in visord.clock.plan(proposed)]
+    return [_shape(action) for action in await visord.clock.plan(proposed)]
 
 
 def _shape(action: Action) -> ActionShape:
@@ -77,19 +78,20 @@ def _shape(action: Action) -> ActionShape:
 async def check(request: Request) -> CheckShape:
     """Judge a trx.conf (the request's body); every error has its line and column."""
     body = await request.body()
-    return CheckShape(options=len(visord_of(request).system_time.check(body).entries))
+    # In a thread: a file full of errors takes seconds
+    file = await to_thread(visord_of(request).system_time.check, body)
+    return CheckShape(options=len(file.entries))
 
 
 @router.post("/trx-conf/import")
 async def import_trx_conf(request: Request, peer: Writer, comment: str = "") -> CommitShape:
     """Move the options of a trx.conf (the request's body) into the store."""
-    from asyncio import to_thread
-
     body = await request.body()
+    visord = visord_of(request)
     commit = await to_thread(
-        visord_of(request).system_time.import_file, body, author=str(peer), comment=comment
+        visord.system_time.import_file, body, author=str(peer), comment=comment
     )
-    return commit_shape(commit)
+    return commit_shape(visord.store.masked(commit))
 
 
 @router.get("/trx-conf", response_class=PlainTextResponse)
