@@ -10,7 +10,6 @@ import errno
 import socket
 import time
 from collections import OrderedDict
-from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from types import TracebackType
@@ -145,8 +144,7 @@ class Announcers:
                 socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0
             )
             packet_filter.attach(sock)
-            with suppress(OSError):  # an older kernel: the filter drops them one step later
-                sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+            sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
             sock.bind((self.device, _ETH_P_ALL))
         except OSError as reason:
             if sock is not None:

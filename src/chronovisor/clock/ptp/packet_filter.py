@@ -23,8 +23,6 @@ _AND = 0x54  # BPF_ALU | BPF_AND | BPF_K
 _RETURN = 0x06
 _ANCILLARY = 0xFFFFF000  # SKF_AD_OFF
 _PROTOCOL = _ANCILLARY + 0  # SKF_AD_PROTOCOL
-_PACKET_TYPE = _ANCILLARY + 4  # SKF_AD_PKTTYPE
-_PACKET_OUTGOING = 4  # linux/if_packet.h
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h; the socket module does not name it
 
 ETHERTYPE_PTP = 0x88F7  # IEEE 1588-2019 annex E
@@ -42,8 +40,6 @@ _NEXT = ""
 
 # (label, code, operand, jump if true, jump if false); a jump names a label.
 _PROGRAM: tuple[tuple[str, int, int, str, str], ...] = (
-    ("", _LOAD_WORD, _PACKET_TYPE, _NEXT, _NEXT),
-    ("", _EQUAL, _PACKET_OUTGOING, _DROP, _NEXT),
     ("", _LOAD_WORD, _PROTOCOL, _NEXT, _NEXT),
     ("", _EQUAL, ETHERTYPE_PTP, "ethernet", _NEXT),
     ("", _EQUAL, _ETHERTYPE_IPV4, "ipv4", _NEXT),

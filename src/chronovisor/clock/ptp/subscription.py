@@ -118,6 +118,7 @@ class Subscription:
         self._arrived = asyncio.Event()
         self._pushed: set[type[DataSet]] = set()
         self._newest: dict[tuple[type[DataSet], int], DataSet] = {}
+        self._pushed_meanwhile: set[tuple[type[DataSet], int]] = set()
         self._connection = 0
         self._lost = False
         self._task: asyncio.Task[None] | None = None
@@ -175,7 +176,9 @@ class Subscription:
             raise ProtocolError(f"a notification with action {message.action.name}")
         value = kind.unpack(message.body)
         self._pushed.add(kind)
-        self._newest[kind, message.source.port_number] = value
+        key = kind, message.source.port_number
+        self._newest[key] = value
+        self._pushed_meanwhile.add(key)
         self._deliver(Notification(message.source, value, time.monotonic()))
 
     async def _run(self) -> None:
@@ -227,9 +230,11 @@ class Subscription:
     async def _ask(self, kinds: Iterable[type[DataSet]]) -> None:
         """Read data sets and deliver those that differ from the newest known."""
         for kind in kinds:
+            self._pushed_meanwhile.clear()
             for port, value in await self._client.get_from(kind):
                 key = kind, port.port_number
-                if self._newest.get(key) != value:
+                # What was pushed while we waited is newer than the answer.
+                if key not in self._pushed_meanwhile and self._newest.get(key) != value:
                     self._newest[key] = value
                     if any(_KINDS[e] is kind for e in Events if e in self._events):
                         self._deliver(Notification(port, value, time.monotonic()))
