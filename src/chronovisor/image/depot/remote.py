@@ -75,6 +75,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         """Follow within HTTP and towards more safety only."""
         scheme = urlsplit(newurl).scheme
         if scheme != "https" and scheme != urlsplit(req.full_url).scheme:
+            fp.close()
             raise Denied(f"{req.full_url} redirects to '{printable(newurl)}', which is less safe")
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]  # typeshed wants HTTPMessage, a subclass that adds nothing
 
@@ -135,14 +136,13 @@ class Remote:
         partial = target.with_name(f".{sha256[:32]}.partial")
         with _locked(partial) as stream:
             for is_last in (False, True):
-                began = stream.seek(0, os.SEEK_END)
                 download = _Download(self, self.url(path), partial, stream, size, progress)
                 self._persist(download.url, download.more, download.present)
                 digest = _digest(stream)
                 if digest == sha256:
                     break
                 stream.truncate(0)
-                if is_last or not began:  # not because two halves of different files were joined
+                if is_last or not download.is_joined:
                     _forget(partial)
                     raise _changed(download.url, f"has the SHA-256 {digest}", sha256)
             with about(target):
@@ -200,6 +200,8 @@ def _refused(url: str, status: int) -> Exception:
         return NotFound(f"{url}: there is no such file on the server")
     if status in (401, 403, 407):
         return Denied(f"{url}: the server does not allow it ({status})")
+    if 300 <= status < 400:
+        return Denied(f"{url} redirects too often, or to something that is not HTTP")
     if status == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
         return _NoSuchRange()
     return ProtocolError(f"{url}: the server answered {status}")
@@ -233,6 +235,7 @@ class _Download:
     stream: BufferedRandom
     size: int
     progress: Progress
+    is_joined: bool = False  # of parts from several answers, that may be of different files
 
     def present(self) -> int:
         """Return how many bytes there are."""
@@ -259,11 +262,12 @@ class _Download:
     def _receive(self, response: http.client.HTTPResponse, have: int) -> None:
         if response.status == http.client.PARTIAL_CONTENT:
             self._check_range(response.headers.get("Content-Range", ""), have)
+            self.is_joined = True
         else:
             if response.length is not None and response.length != self.size:
                 raise _changed(self.url, f"has {response.length} bytes", str(self.size))
             self._restart()
-            have = 0
+            have, self.is_joined = 0, False
             _remember(self.partial, response.headers)
         for chunk in _limited(response, self.size - have, self.url):
             with about(self.partial):
