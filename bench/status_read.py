@@ -112,7 +112,8 @@ async def _reading(client: ManagementClient) -> list[Row]:
             children.append(child)
             starts.append(start)
     mine, cold, process, start = map(statistics.median, (ours, rested, children, starts))
-    note = f"{len(KINDS)} data sets, {READS_PER_ROUND} reads in a row; medians; to start pmc costs its caller {start:.0f} us more"
+    how = f"{len(KINDS)} data sets, {READS_PER_ROUND} reads in a row, medians"
+    note = f"{how}; to start pmc costs its caller {start:.0f} us more"
     return [
         row(
             "CPU of a status read, beside pmc",
