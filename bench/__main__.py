@@ -12,6 +12,16 @@ from bench import result
 DIRECTORY = Path("build/bench")
 
 
+PREFACE = """# Performance
+
+Figures of one run, each beside its peer in the same run; ratios are what to compare, for the
+machine is shared and its speed drifts. `make bench` measures all of it;
+`python -m bench --document docs/performance.md` writes this page.
+
+Machine: {machine}.
+"""
+
+
 def names() -> list[str]:
     """Return the benches there are: modules with a `measure`."""
     return [one.name for one in pkgutil.iter_modules(bench.__path__) if one.name not in _PARTS]
@@ -23,18 +33,30 @@ _PARTS = ("__main__", "result", "lab")
 def main() -> None:
     """Run the benches that the command line names, all when it names none."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--document",
+        type=Path,
+        metavar="FILE",
+        help="also write a page such as docs/performance.md",
+    )
     parser.add_argument("name", nargs="*", help=f"one of {', '.join(names())}")
-    wanted = parser.parse_args().name or names()
+    arguments = parser.parse_args()
+    wanted = arguments.name or names()
     unknown = sorted(set(wanted) - set(names()))
     if unknown:
         parser.error(f"no such bench: {', '.join(unknown)}; there are {', '.join(names())}")
-    print(" ".join(f"{key}: {value};" for key, value in result.machine().items()))
+    machine = ", ".join(f"{key} {value}" for key, value in result.machine().items())
+    print(machine)
+    sections = []
     for name in wanted:
         result.progress(name)
         rows = importlib.import_module(f"bench.{name}").measure()
         path = result.write(DIRECTORY, name, rows)
         print(f"\n{result.text(rows)}\n\n({path})")
         sys.stdout.flush()
+        sections.append(result.markdown(name, rows))
+    if arguments.document:
+        arguments.document.write_text("\n".join([PREFACE.format(machine=machine), *sections]))
 
 
 if __name__ == "__main__":

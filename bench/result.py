@@ -71,6 +71,23 @@ def text(rows: Sequence[Row]) -> str:
     )
 
 
+def markdown(name: str, rows: Sequence[Row]) -> str:
+    """Return a section of docs/performance.md: the figures and the command that measures them."""
+    lines = [
+        f"## {name}\n",
+        f"`python -m bench {name}`\n",
+        "| figure | goal | ours | peer | ours / peer | note |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in rows:
+        peer = "" if one["peer"] is None else f"{one['peer']:.3g} {one['unit']}"
+        ratio = "" if one["ratio"] is None else f"{one['ratio']:.3g}"
+        ours = f"{one['ours']:.3g} {one['unit']}"
+        cells = (one["name"], one["goal"], ours, peer, ratio, one["note"])
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def write(directory: Path, name: str, rows: Sequence[Row]) -> Path:
     """Write figures with the machine as JSON and return the file."""
     directory.mkdir(parents=True, exist_ok=True)
