@@ -1,15 +1,20 @@
-"""A lab driven as its user drives it: through `visorctl` alone, in processes of their own."""
+"""A lab and its hosts, driven as a user drives them: through `visorctl` and the API alone."""
 
+import contextlib
 import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+
+from chronovisor.cli.client import Client
+from chronovisor.errors import Unavailable
 
 VISORCTL = str(Path(sys.executable).with_name("visorctl"))
 DEADLINE_S = 30.0
@@ -26,6 +31,14 @@ def until(what: str, probe: Callable[[], _T | None], deadline_s: float = DEADLIN
             raise AssertionError(f"not within {deadline_s:g} s: {what}; the last was {found!r}")
         time.sleep(0.02)
     return found
+
+
+@contextlib.contextmanager
+def short_directory() -> Iterator[Path]:
+    """Make a directory that all may enter, its path short enough for sockets below (unix(7))."""
+    with tempfile.TemporaryDirectory(prefix="cv-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 def unique_name() -> str:
@@ -114,3 +127,73 @@ class Lab:
         """Remove the lab, and fail if anything of it is left."""
         self.do("down")
         assert self.leftovers() == []
+
+
+class Host:
+    """A host of a lab, asked and told through `visorctl` and the API of its visord."""
+
+    def __init__(self, lab: Lab, name: str = "host1") -> None:
+        self.lab = lab
+        self.name = name
+        self.directory = lab.base / lab.name / name
+        self.socket = self.directory / "run" / "visord.sock"
+        self.trx_conf = self.directory / "etc" / "trx.conf"
+        self.api = Client(self.socket)
+
+    def run(self, *words: str, text: str = "") -> tuple[int, str, str]:
+        """Run `visorctl WORDS`; return exit code, output and errors."""
+        done = subprocess.run(
+            [VISORCTL, "--socket", str(self.socket), *words],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def do(self, *words: str, text: str = "") -> str:
+        """Run `visorctl WORDS`, which has to succeed; return its output."""
+        code, output, errors = self.run(*words, text=text)
+        assert code == 0, f"visorctl {' '.join(words)}: exit code {code}\n{errors}"
+        return output
+
+    def clock(self) -> dict[str, Any]:
+        """Return the clock's status."""
+        found = self.api.get("/v1/clock/status")
+        assert isinstance(found, dict)
+        return found
+
+    def until(
+        self, what: str, holds: Callable[[dict[str, Any]], object], deadline_s: float = DEADLINE_S
+    ) -> dict[str, Any]:
+        """Return the clock's status as soon as `holds` is true of it."""
+        last: list[object] = ["visord never answered"]
+
+        def probe() -> dict[str, Any] | None:
+            try:
+                last[0] = now = self.clock()
+            except Unavailable:
+                return None
+            return now if holds(now) else None
+
+        try:
+            return until(what, probe, deadline_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the clock: {json.dumps(last[0], indent=1)}") from None
+
+    def until_measured_by(self, mechanism: str) -> dict[str, Any]:
+        """Return the clock's status once it tracks with path delays measured this way."""
+        answer = {"E2E": "delay_resp", "P2P": "pdelay_resp"}[mechanism]
+
+        def holds(now: dict[str, Any]) -> bool:
+            port = now["ports"][0]
+            received = port["received"] or {answer: 0}
+            ways = (port["delay_mechanism"], now["state"])
+            return ways == (mechanism, "tracking") and received[answer] > 0
+
+        return self.until(f"tracking by {mechanism}", holds)
+
+    def until_tracking(self) -> dict[str, Any]:
+        """Return the clock's status as soon as it is `tracking`."""
+        return self.until("tracking", lambda now: now["state"] == "tracking")

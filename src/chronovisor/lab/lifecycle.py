@@ -27,6 +27,7 @@ async def up(
     Raises `Conflict` if it is up with other settings. A lab that cannot be built is removed again.
     """
     tools.require()
+    directory.check_length()
     with directory.locked():
         known = directory.read()
         if known is not None and observe.is_whole(known):

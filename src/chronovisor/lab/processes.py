@@ -37,9 +37,24 @@ async def start(
 
     Raises `ToolFailed` with the last words of one that ends instead.
     """
-    done = await asyncio.gather(*(_ensure(supervisor, directory, spec, node) for node in wanted))
-    await asyncio.gather(*(_answering(supervisor, directory, node) for node in wanted))
+    done = await asyncio.gather(*(_start(supervisor, directory, spec, node) for node in wanted))
     return [node for node, started in zip(wanted, done, strict=True) if started]
+
+
+async def _start(
+    supervisor: Supervisor, directory: LabDirectory, spec: LabSpec, node: Node
+) -> bool:
+    started = await _ensure(supervisor, directory, spec, node)
+    try:
+        await _answering(supervisor, directory, node)
+    except ToolFailed:
+        if started:
+            raise
+        # It was on its way out when we came.
+        await supervisor.restart(node.name)
+        await _answering(supervisor, directory, node)
+        return True
+    return started
 
 
 async def _ensure(

@@ -23,6 +23,8 @@ LABS = Path("/run/chronovisor-lab")
 
 _RECORD = "lab.json"
 _LOCK = "lock"
+_LONGEST_SOCKET = 107  # sun_path, unix(7)
+_DEEPEST_SOCKET = "host99/run/clock/ptp-client-4194304-01234567.sock"
 _LOCK_WAIT_S = 20.0
 _LOCK_RETRY_S = 0.02
 
@@ -60,6 +62,15 @@ class LabDirectory:
     def node(self, name: str) -> Path:
         """Return the directory of a node."""
         return self.path / name
+
+    def check_length(self) -> None:
+        """Raise `InvalidInput` if sockets of a host below it would have too long a path."""
+        room = _LONGEST_SOCKET - len(_DEEPEST_SOCKET) - len(self.name) - len("//")
+        if len(os.fsencode(self.base.absolute())) > room:
+            raise InvalidInput(
+                f"{self.base} is too deep a directory for the sockets of lab {self.name!r}",
+                hint=f"name another with --directory, at most {room} bytes long",
+            )
 
     def read(self) -> Record | None:
         """Return the record, None if there is none that can be read."""

@@ -1,27 +1,26 @@
 """Labs of a test's own, always removed, and with nothing left of them."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 
-from labs import Lab
+from labs import Lab, short_directory
 
 NewLab = Callable[[str | None], Lab]
 
 
 @pytest.fixture
-def new_lab(tmp_path: Path) -> Iterator[NewLab]:
+def new_lab() -> Iterator[NewLab]:
     """Return what makes another lab, not yet up."""
-    made: list[Lab] = []
+    with short_directory() as directory, ExitStack() as cleanup:
 
-    def make(name: str | None) -> Lab:
-        made.append(Lab(tmp_path / "labs", name))
-        return made[-1]
+        def make(name: str | None) -> Lab:
+            lab = Lab(directory / "labs", name)
+            cleanup.callback(lab.remove)
+            return lab
 
-    yield make
-    for lab in made:
-        lab.remove()
+        yield make
 
 
 @pytest.fixture

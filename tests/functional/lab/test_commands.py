@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -130,3 +131,12 @@ def test_only_root_may() -> None:
     )  # fmt: skip
     assert done.returncode == 6
     assert "only root can build a lab" in done.stderr
+
+
+def test_a_directory_too_deep_for_sockets_is_refused(tmp_path: Path) -> None:
+    lab = Lab(tmp_path / ("d" * 80))
+    code, _, errors = lab.run("up", "--hosts", "0")
+    assert code == 3
+    assert "is too deep a directory for the sockets of lab" in errors
+    assert "--directory, at most " in errors
+    assert not lab.base.exists()

@@ -1,0 +1,54 @@
+"""One lab for all tests of a worker, brought back to the same state before each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chronovisor.lab.programs import host_settings
+from chronovisor.lab.spec import LabSpec
+from labs import Host, Lab, short_directory
+
+KEY = "/v1/config/host/system/system_time"
+
+
+@pytest.fixture(scope="session")
+def lab(short_directory: Path) -> Iterator[Lab]:
+    lab = Lab(short_directory)
+    try:
+        lab.do("up")
+        yield lab
+    finally:
+        lab.remove()
+
+
+@pytest.fixture
+def host(lab: Lab) -> Host:
+    """Return the lab's host with its first settings, tracking gm1 while gm2 is down."""
+    host = Host(lab)
+    lab.do("up")  # starts what a test before has killed
+    lab.do("grandmaster", "gm1", "up")
+    lab.do("grandmaster", "gm2", "down")
+    lab.do("link", "host1", "up")
+    host.trx_conf.unlink(missing_ok=True)
+    settings = host_settings(LabSpec(lab.name))
+    if host.api.get("/v1/config/trial") is not None:
+        host.api.call("POST", "/v1/config/trial/confirm")
+    if host.api.get(KEY)["value"] != settings:
+        host.api.call("PUT", KEY, settings)
+    host.until(
+        "tracking gm1 with no options of a file",
+        lambda now: (
+            now["state"] == "tracking"
+            and now["grandmaster"]["identity"] == "02c500.fffe.000001"
+            and now["ports"][0]["delay_mechanism"] == "E2E"
+            and not now["notices"]
+        ),
+    )
+    return host
+
+
+@pytest.fixture(scope="session", name="short_directory")
+def _short_directory() -> Iterator[Path]:
+    with short_directory() as path:
+        yield path
