@@ -31,6 +31,10 @@ POLL_S = 1.0
 SAMPLES_KEPT = 64
 """Offsets that the state and the figures shown rest on: 4 s at 16 Hz, a minute at 1 Hz."""
 
+TIMEOUT_S, SILENCE_S = 1.0, 1.5
+"""How long an answer may take, and how long ptp4l may be silent before what it said counts as lost.
+A ptp4l that died is noticed at once by its world, not by this."""
+
 HURRY_S, RETRY_S = 2.0, 0.05
 """For how long a ptp4l that has just been started is asked more often, and how often: it answers
 within a tenth of a second."""
@@ -112,10 +116,12 @@ class Observer:
             local_directory=server.parent,
             domain_number=domain_number,
             transport_specific=transport_specific,
+            timeout_s=TIMEOUT_S,
         )
         self._changed = changed
         self._hurried = asyncio.Event()
         self._hurry_until_s = 0.0
+        self._answered_at_s = 0.0
 
     async def run(self) -> None:
         """Read and listen for ever."""
@@ -127,12 +133,22 @@ class Observer:
         """Read everything now; ptp4l not answering is something seen, not an error."""
         try:
             self.seen.take_reading(await self.client.status(), boottime_s())
+            self._answered_at_s = boottime_s()
         except (Unavailable, ToolFailed, ProtocolError) as error:
-            self.seen.lose(error.message)
+            self._silent(error.message)
         self._changed()
 
+    def _silent(self, reason: str) -> None:
+        """Take silence for what it is once it lasts: on a busy host an answer may be late."""
+        if boottime_s() - self._answered_at_s > SILENCE_S:
+            self.seen.lose(reason)
+
     def hurry(self) -> None:
-        """Read at once, and often until there is an answer: ptp4l has just been started."""
+        """Read at once, and often until there is an answer: ptp4l has just been started.
+
+        What an earlier ptp4l said is forgotten.
+        """
+        self.seen.lose("ptp4l has just been started")
         self._hurry_until_s = boottime_s() + HURRY_S
         self._hurried.set()
 
@@ -157,7 +173,7 @@ class Observer:
             case Notification(value=PortDataSet() as port):
                 news = self.seen.take_port(port)
             case ServerLost(reason):
-                self.seen.lose(reason)
+                self._silent(reason)
                 news = True
             case _:
                 news = False
