@@ -171,7 +171,7 @@ def _obstacle(evidence: Evidence) -> Verdict | None:
     if evidence.daemon is Daemon.WAITING:
         return Verdict(ClockState.UNSYNCHRONIZED, evidence.daemon_reason)
     if not evidence.answers:
-        return Verdict(ClockState.UNSYNCHRONIZED, "ptp4l does not answer its management socket yet")
+        return Verdict(ClockState.UNSYNCHRONIZED, "ptp4l does not answer on its management socket")
     faulty = [port for port in evidence.ports if port.state is PortState.FAULTY]
     if faulty and len(faulty) == len(evidence.ports):
         words = ", ".join(_fault(port) for port in faulty)
@@ -186,7 +186,7 @@ def _fault(port: PortSeen) -> str:
 
 def _no_master(evidence: Evidence) -> str:
     if evidence.not_chosen:
-        return f"no master is chosen, though {', '.join(evidence.not_chosen)}"
+        return f"no master is chosen yet: {', '.join(evidence.not_chosen)}"
     where = ", ".join(port.device for port in evidence.ports) or "any port"
     text = f"no Announce message of domain {evidence.domain} arrives on {where}"
     if evidence.other_domains:

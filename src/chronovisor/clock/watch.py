@@ -212,13 +212,9 @@ class Watch:
         ]
 
     def _not_chosen(self, domain: int, reading: Status | None) -> tuple[str, ...]:
-        own = reading.default.priority1 if reading else "unknown"
-        return tuple(
-            f"{source.address} announces domain {domain} with priority1 "
-            f"{source.announce.grandmaster_priority1} (own priority1 is {own})"
-            for source in self._heard()
-            if source.domain_number == domain
-        )
+        heard = [source for source in self._heard() if source.domain_number == domain]
+        own = reading.default.priority1 if reading else None
+        return tuple(_candidate(source, own) for source in heard)
 
     def _other_domains(self, domain: int) -> tuple[str, ...]:
         found = {
@@ -232,6 +228,17 @@ class Watch:
         """Return what is known of the clock port that announces itself by this identity."""
         found = (watch.find(port, domain) for watch in self.announcers.values())
         return next((source for source in found if source), None)
+
+
+def _candidate(source: AnnounceSource, own_priority1: int | None) -> str:
+    """Return words about a clock that announces itself; one that loses to ours says why."""
+    theirs = source.announce.grandmaster_priority1
+    if own_priority1 is None or own_priority1 >= theirs:
+        return f"{source.address} announces itself"
+    return (
+        f"{source.address} announces itself with priority1 {theirs}, "
+        f"and this clock's own priority1 {own_priority1} is better"
+    )
 
 
 async def _listen(announcers: Announcers) -> None:
