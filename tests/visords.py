@@ -19,7 +19,7 @@ from chronovisor.cli.client import Client
 from chronovisor.worlds.launcher import PROCESS_FILE, start_ticks
 
 VISORCTL = str(Path(sys.executable).with_name("visorctl"))
-DEADLINE_S = 30.0
+DEADLINE_S = 20.0
 KEY = "/v1/config/host/system/system_time"
 NOBODY = 65534
 MONITORED = {
@@ -100,7 +100,12 @@ class Visord:
     def refusal(self, *options: str) -> tuple[int, str]:
         """Start it where it has to end by itself; return its exit code and what it said."""
         size = self.log.stat().st_size if self.log.exists() else 0
-        code = self.spawn(*options).wait(DEADLINE_S)
+        process = self.spawn(*options)
+        try:
+            code = process.wait(DEADLINE_S)
+        finally:
+            process.kill()
+            process.wait()
         return code, self.log.read_bytes()[size:].decode()
 
     def stop(self, number: int = signal.SIGTERM) -> int:

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,9 @@ log = structlog.get_logger()
 
 GRACE_S = 1
 """How long open requests (event streams above all) may go on when visord is told to stop."""
+
+PROBE_S = 1.0
+"""How long the program at our socket, if there is one, has to take a connection."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,8 +90,8 @@ async def _run(arguments: argparse.Namespace) -> None:
             hint="run visord as root, or name other directories with --etc, --var and --run",
         ) from error
     access = Access(_group_id(arguments.group), arguments.others == "read")
+    engine = Engine(directories.run / "clock")
     with _only_one(directories), _listening(directories.socket) as listener:
-        engine = Engine(directories.run / "clock")
         await engine.detect()
         visord = Visord(directories, engine)
         server = _Server(
@@ -153,9 +157,9 @@ def _first_line(file: IO[str]) -> str:
 @contextlib.contextmanager
 def _listening(path: Path) -> Iterator[socket.socket]:
     """Serve at a Unix socket; one that a dead visord left behind is replaced."""
+    _refuse_taken(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _refuse_taken(path)
         path.unlink(missing_ok=True)
         listener.bind(str(path))
         path.chmod(0o666)  # the peer's credentials decide, not the file's mode
@@ -171,11 +175,17 @@ def _listening(path: Path) -> Iterator[socket.socket]:
 
 
 def _refuse_taken(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
+    """Raise unless nothing is at `path`, or a socket that nobody serves any more."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise Unavailable(f"cannot serve at {path}: it is not a socket", hint="move it away")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(PROBE_S)  # a program that accepts nothing lets connect(2) wait
             probe.connect(str(path))
-        except OSError:
-            return
+    except (FileNotFoundError, ConnectionRefusedError):
+        return
+    except OSError:  # whatever it is that we cannot talk to, somebody has it
+        pass
     raise Conflict(
         f"socket {path} is already in use by another program",
         hint="stop it, or give this visord its own --run",
