@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from chronovisor.errors import Unavailable
+from chronovisor.errors import ProtocolError, Unavailable
 from chronovisor.host.api import problems
 from chronovisor.host.directories import default_socket
 
@@ -68,13 +68,23 @@ class Client:
             headers = {"Content-Type": content_type} if payload is not None else {}
             connection.request(method, _target(path, query), payload, headers)
             return _decode(connection.getresponse())
-        except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
-            raise Unavailable(
-                f"visord on {self.path} broke off: {error or type(error).__name__}",
-                hint="look at its log; `visorctl health` tells how it is",
+        except (http.client.BadStatusLine, ValueError) as error:
+            if isinstance(error, http.client.RemoteDisconnected):
+                raise self._broke_off(error) from error
+            raise ProtocolError(
+                f"what answers on {self.path} is not visord",
+                hint="--socket or CHRONOVISOR_SOCKET names visord's socket",
             ) from error
+        except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
+            raise self._broke_off(error) from error
         finally:
             connection.close()
+
+    def _broke_off(self, error: Exception) -> Unavailable:
+        return Unavailable(
+            f"visord on {self.path} broke off: {error or type(error).__name__}",
+            hint="look at its log; `visorctl host health` tells how it is",
+        )
 
     def get(self, path: str, /, **query: Any) -> Any:
         """Return what a resource holds now."""
@@ -83,10 +93,10 @@ class Client:
     def stream(
         self, path: str, /, *, timeout_s: float | None = None, **query: Any
     ) -> Iterator[tuple[str, Any]]:
-        """Yield (kind, data) of each server-sent event, until visord or the caller ends it.
+        """Yield (kind, data) of each server-sent event, until the caller ends it.
 
         The format is that of the WHATWG HTML standard, section 9.2.6. After `timeout_s` in all
-        it ends with `TimeoutError`.
+        it ends with `TimeoutError`; when visord ends it, with `Unavailable`.
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         connection = _UnixConnection(self.path, timeout_s)
@@ -103,8 +113,11 @@ class Client:
                 elif line.startswith("data:"):
                     yield kind, json.loads(line[5:])
                     kind = "message"
+            raise ConnectionError("no more lines")
         except (ConnectionError, http.client.HTTPException) as error:
-            raise Unavailable(f"visord on {self.path} ended the stream") from error
+            raise Unavailable(
+                f"visord on {self.path} ended the stream", hint="was it stopped or restarted?"
+            ) from error
         finally:
             connection.close()
 

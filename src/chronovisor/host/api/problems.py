@@ -75,6 +75,12 @@ def error(body: dict[str, Any]) -> ChronovisorError:
     message = str(body.get("detail", "visord reported an error without words"))
     hint = body.get("hint")
     if cls is InvalidInput:
-        problems = [Problem(**problem) for problem in body.get("problems", [])]
+        problems = [_problem(problem) for problem in body.get("problems", [])]
         return InvalidInput(message, problems, hint=hint)
     return cls(message, hint=hint)
+
+
+def _problem(body: dict[str, Any]) -> Problem:
+    """Return a problem of a document; a newer visord may say more of it than we know."""
+    where, message = str(body.get("where", "")), str(body.get("message", ""))
+    return Problem(where, message, str(body.get("value", "")), str(body.get("valid", "")))
