@@ -5,8 +5,6 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
-
 from labs import Host, Lab
 
 RIGHT_AGAIN_S = 2.0
@@ -41,10 +39,6 @@ def test_a_silent_grandmaster(host: Host, lab: Lab) -> None:
     assert host.run("host", "health")[0] == 0
 
 
-@pytest.mark.xfail(
-    reason="ptp4l 3.1.1 as slaveOnly keeps its parent and gmPresent after the announce timeout, "
-    "and the clock plane believes it: 'announces itself, but no Sync'"
-)
 def test_the_reason_of_a_silent_grandmaster(host: Host, lab: Lab) -> None:
     lab.do("grandmaster", "gm1", "down")
     host.until("the port listens", lambda now: now["ports"][0]["state"] == "LISTENING")

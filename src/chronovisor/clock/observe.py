@@ -44,6 +44,9 @@ OFFSETS_S = 0.25
 the clock's state within a second, whatever the rate of Sync messages."""
 
 
+_FOLLOWING = (PortState.UNCALIBRATED, PortState.SLAVE)
+
+
 @dataclass(slots=True)
 class Seen:
     """The newest of everything; `reading` is None while ptp4l does not answer."""
@@ -55,6 +58,16 @@ class Seen:
     transitions: Counter[int] = field(default_factory=Counter)
     grandmaster: str | None = None
     _ingress_time_ns: int = 0
+
+    @property
+    def master(self) -> str | None:
+        """Return the grandmaster that a port follows now.
+
+        ptp4l 3.1.1 with slaveOnly goes on naming a grandmaster whose Announce messages ended; only
+        the states of its ports tell.
+        """
+        follows = any(state in _FOLLOWING for state in self.port_states.values())
+        return self.grandmaster if follows else None
 
     def take_reading(self, reading: Status, now_s: float) -> None:
         """Note a full reading."""

@@ -56,7 +56,7 @@ def status(
         mean_path_delay_ns=_path_delay_ns(seen, reading),
         frequency_ppb=system_clock_frequency_ppb(),
         rate_offset_ppb=reading.time_status.cumulative_rate_offset_ppb if reading else None,
-        grandmaster=_grandmaster(watch, reading) if seen and seen.grandmaster else None,
+        grandmaster=_grandmaster(watch, reading) if seen and seen.master else None,
         ports=tuple(
             _port(number, port, watch, reading)
             for number, port in enumerate(settings.ptp_config.active_ports(), 1)
@@ -92,7 +92,7 @@ def _iso(at_ns: int) -> str:
 
 
 def _path_delay_ns(seen: Seen | None, reading: Status | None) -> float | None:
-    if seen is None or reading is None or seen.grandmaster is None:
+    if seen is None or reading is None or seen.master is None:
         return None
     return reading.current.mean_path_delay_ns
 

@@ -30,8 +30,8 @@ from chronovisor.worlds import State, Supervisor, World
 TICK_S = 0.5
 """How often the state is judged when nothing new is heard: silence is evidence too."""
 
-HEARD_S = 10.0
-"""How long a clock counts as announcing itself: five times the default interval of 2 s."""
+ANNOUNCES_MISSED = 3
+"""Announce messages that may be missing before a clock is silent (IEEE 1588-2019 7.7.3.1)."""
 
 RETRY_S = 1.0
 """How long to wait before a device that could not be listened to is tried again."""
@@ -190,7 +190,7 @@ class Watch:
                 for number, port in enumerate(ports, 1)
                 if (state := seen.port_states.get(number, PortState.INITIALIZING) if seen else None)
             ),
-            grandmaster=seen.grandmaster if seen and reading else None,
+            grandmaster=seen.master if seen and reading else None,
             not_chosen=self._not_chosen(settings.ptp_config.domain, reading),
             other_domains=self._other_domains(settings.ptp_config.domain),
             samples=tuple(seen.samples) if seen else (),
@@ -203,12 +203,12 @@ class Watch:
 
     def _heard(self) -> list[AnnounceSource]:
         """Return the clocks whose Announce messages arrive now, over all ports."""
-        since_s = time.monotonic() - HEARD_S
+        now_s = time.monotonic()
         return [
             source
             for watch in self.announcers.values()
             for source in watch.sources()
-            if source.seen_at_monotonic_s >= since_s
+            if now_s - source.seen_at_monotonic_s <= _announce_timeout_s(source)
         ]
 
     def _not_chosen(self, domain: int, reading: Status | None) -> tuple[str, ...]:
@@ -228,6 +228,12 @@ class Watch:
         """Return what is known of the clock port that announces itself by this identity."""
         found = (watch.find(port, domain) for watch in self.announcers.values())
         return next((source for source in found if source), None)
+
+
+def _announce_timeout_s(source: AnnounceSource) -> float:
+    # A hostile interval must not keep a silent clock alive: 2^4 s is the longest in any profile.
+    exponent = min(max(source.announce.header.log_message_interval, -4), 4)
+    return ANNOUNCES_MISSED * 2.0**exponent
 
 
 def _candidate(source: AnnounceSource, own_priority1: int | None) -> str:
