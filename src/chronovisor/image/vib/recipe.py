@@ -8,28 +8,20 @@ are filled in.
 
 import tomllib
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from typing import Any
 
 from chronovisor.errors import InvalidInput, NotFound, Problem
 from chronovisor.image.limits import MIB
 from chronovisor.image.refusal import about
 from chronovisor.image.vib import descriptor_read
-from chronovisor.image.vib.acceptance import AcceptanceLevel
 from chronovisor.image.vib.descriptor import (
-    NAME,
     PAYLOAD,
     RESERVED,
-    VENDOR,
     Descriptor,
     PayloadType,
-    SoftwarePlatform,
 )
-from chronovisor.image.vib.relation import RELATION, relation
 
 TOML = "vib.toml"
 DESCRIPTOR = "descriptor.xml"
@@ -71,66 +63,6 @@ class Recipe:
     is_dated: bool
 
 
-_UNDATED = datetime.fromtimestamp(0, UTC)
-
-Word = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
-RelationText = Annotated[str, StringConstraints(pattern=rf"^{RELATION.pattern}$")]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", strict=False, alias_generator=lambda name: name.replace("_", "-")
-    )
-
-
-class PlatformToml(_Strict):
-    """A product that the package is for."""
-
-    version: str = ""
-    locale: str = ""
-    product: str = "embeddedEsx"
-
-
-class PayloadToml(_Strict):
-    """A `[[payload]]` of vib.toml; `source` is relative to the file."""
-
-    name: Annotated[str, StringConstraints(pattern=rf"^{PAYLOAD.pattern}$")]
-    type: PayloadType = PayloadType.TGZ
-    source: Path | None = None
-    archive: Archive = Archive.TAR
-    compression: Compression = Compression.GZIP
-    level: int = Field(6, ge=1, le=9)
-
-
-class PackageToml(_Strict):
-    """A whole vib.toml."""
-
-    name: Word
-    version: Word
-    vendor: Annotated[str, StringConstraints(pattern=rf"^{VENDOR.pattern}$")]
-    summary: str = ""
-    description: str = ""
-    release_date: datetime | None = None
-    type: str = Field("bootbank", pattern="^(bootbank|locker|meta)$")
-    acceptance_level: AcceptanceLevel = AcceptanceLevel.COMMUNITY
-    urls: dict[str, str] = Field(default_factory=dict)
-    tags: list[str] = Field(default_factory=list)
-    depends: list[RelationText] = Field(default_factory=list)
-    conflicts: list[RelationText] = Field(default_factory=list)
-    replaces: list[RelationText] = Field(default_factory=list)
-    provides: list[RelationText] = Field(default_factory=list)
-    compatible_with: list[RelationText] = Field(default_factory=list)
-    maintenance_mode: bool = False
-    software_platforms: list[PlatformToml] = Field(default_factory=list)
-    hardware_platforms: list[str] = Field(default_factory=list)
-    live_install_allowed: bool = True
-    live_remove_allowed: bool = True
-    cimom_restart: bool = False
-    stateless_ready: bool = True
-    overlay: bool = False
-    payload: list[PayloadToml] = Field(default_factory=list)
-
-
 def load(path: Path, given: dict[str, Any] | None = None) -> Recipe:
     """Return the recipe in a directory or in a vib.toml.
 
@@ -152,7 +84,7 @@ def load(path: Path, given: dict[str, Any] | None = None) -> Recipe:
             f"{path} holds neither {TOML} nor {DESCRIPTOR}",
             hint="write one, or give --name, --package-version and --vendor",
         )
-    return _from_toml(_read_toml(file) if has_toml else {}, given, file)
+    return _from_toml((_read_toml(file) if has_toml else {}) | given, file)
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -166,34 +98,12 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise InvalidInput(f"{file}: not TOML: {error}") from None
 
 
-def _from_toml(written: dict[str, Any], given: dict[str, Any], file: Path) -> Recipe:
-    try:
-        model = PackageToml.model_validate(written | given)
-    except ValidationError as error:
-        problems = [_problem(file, details) for details in error.errors(include_url=False)]
-        raise InvalidInput(f"{file}: {len(problems)} things are wrong", problems) from None
-    payloads = tuple(_payload(payload, file.parent) for payload in model.payload)
-    payloads = payloads or _found_payloads(file.parent)
-    return Recipe(_descriptor(model), _checked(payloads, file), model.release_date is not None)
+def _from_toml(written: dict[str, Any], file: Path) -> Recipe:
+    from chronovisor.image.vib import vib_toml  # here, because it loads pydantic
 
-
-def _problem(file: Path, details: Any) -> Problem:
-    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in details["loc"])
-    value = details.get("input")
-    shown = "" if details["type"] == "missing" else str(value)[:80]
-    return Problem(f"{file}: {where.lstrip('.')}", details["msg"], shown)
-
-
-def _payload(payload: PayloadToml, directory: Path) -> PayloadRecipe:
-    source = payload.source or Path(PAYLOADS) / payload.name
-    return PayloadRecipe(
-        payload.name,
-        payload.type,
-        directory / source,
-        payload.archive,
-        payload.compression,
-        payload.level,
-    )
+    found = vib_toml.interpret(written, file)
+    payloads = found.payloads or _found_payloads(file.parent)
+    return replace(found, payloads=_checked(payloads, file))
 
 
 def _found_payloads(directory: Path) -> tuple[PayloadRecipe, ...]:
@@ -231,39 +141,6 @@ def _checked(payloads: tuple[PayloadRecipe, ...], file: Path) -> tuple[PayloadRe
     if problems:
         raise InvalidInput(f"{file}: {problems[0].message}", problems)
     return payloads
-
-
-def _descriptor(model: PackageToml) -> Descriptor:
-    moment = model.release_date or _UNDATED
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return Descriptor(
-        name=model.name,
-        version=model.version,
-        vendor=model.vendor,
-        summary=model.summary.strip(),
-        description=model.description.strip(),
-        release_date=moment.astimezone(UTC),
-        kind=model.type,
-        urls=tuple(model.urls.items()),
-        depends=tuple(map(relation, model.depends)),
-        conflicts=tuple(map(relation, model.conflicts)),
-        replaces=tuple(map(relation, model.replaces)),
-        provides=tuple(map(relation, model.provides)),
-        compatible_with=tuple(map(relation, model.compatible_with)),
-        tags=tuple(model.tags),
-        maintenance_mode=model.maintenance_mode,
-        software_platforms=tuple(
-            SoftwarePlatform(platform.version, platform.locale, platform.product)
-            for platform in model.software_platforms
-        ),
-        hardware_platforms=tuple(model.hardware_platforms),
-        acceptance_level=model.acceptance_level,
-        live_install_allowed=model.live_install_allowed,
-        live_remove_allowed=model.live_remove_allowed,
-        cimom_restart=model.cimom_restart,
-        stateless_ready=model.stateless_ready,
-        overlay=model.overlay,
-    )
 
 
 def _from_descriptor(file: Path, directory: Path, given: dict[str, Any]) -> Recipe:
