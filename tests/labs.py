@@ -119,6 +119,9 @@ class Lab:
                 continue
             if needle in words or self._pattern.search(words):
                 left.append(f"process {process.name} {words!r}")
+        cgroup = re.compile(rf"lab-{self.name}-[0-9a-f]{{12}}")
+        for path, names, _ in os.walk("/sys/fs/cgroup"):
+            left += [f"cgroup {path}/{name}" for name in names if cgroup.fullmatch(name)]
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
         left += [f"mount {line}" for line in mounts if self._pattern.search(line)]
         return left

@@ -112,10 +112,9 @@ async def _clear(directory: LabDirectory) -> bool:
     """End and remove everything that carries the lab's name; return whether there was any."""
     left = namespaces.of_lab(directory.name)
     found = bool(left) or directory.read() is not None
-    cgroups = processes.cgroups(directory)
     await processes.stop_all(directory)
     namespaces.end_processes(left)
-    processes.remove_cgroups(cgroups)
+    processes.remove_cgroups(directory)
     namespaces.remove(left)
     directory.clear()
     return found

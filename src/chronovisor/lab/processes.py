@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import socket as sockets
 import time
@@ -13,7 +14,6 @@ from chronovisor.lab.programs import socket, world
 from chronovisor.lab.record import LabDirectory
 from chronovisor.lab.spec import LabSpec
 from chronovisor.lab.topology import Kind, Node
-from chronovisor.worlds.records import found_in
 from chronovisor.worlds.state import State
 from chronovisor.worlds.supervisor import Supervisor
 
@@ -25,7 +25,7 @@ _LAST_LINES = 5
 @contextlib.asynccontextmanager
 async def adopted(directory: LabDirectory) -> AsyncIterator[Supervisor]:
     """Look after a lab's processes for a while; afterwards they run on by themselves."""
-    async with Supervisor(directory.worlds) as supervisor:
+    async with Supervisor(directory.worlds, instance=_instance(directory)) as supervisor:
         await supervisor.adopt()
         yield supervisor
 
@@ -115,21 +115,28 @@ async def stop_all(directory: LabDirectory) -> None:
         return
 
 
-def cgroups(directory: LabDirectory) -> set[Path]:
-    """Return the cgroups that hold those of the lab's processes."""
-    found = set()
-    if directory.worlds.is_dir():
-        for record in found_in(directory.worlds):
-            started = record.read_started()
-            found |= {Path(path).parent for path in (started.cgroups if started else ())}
-    return found
+def _instance(directory: LabDirectory) -> str:
+    """Return what names the cgroups of this lab and of no other."""
+    digest = hashlib.sha256(str(directory.path.absolute()).encode()).hexdigest()[:12]
+    return f"lab-{directory.name}-{digest}"
 
 
-def remove_cgroups(roots: set[Path]) -> None:
-    """Remove empty cgroups with all below them, as a killed visord leaves them."""
-    for root in roots:
-        for path, _, _ in os.walk(root, topdown=False):
-            with contextlib.suppress(OSError):
-                Path(path).rmdir()
-        with contextlib.suppress(OSError):
-            root.parent.rmdir()
+def remove_cgroups(directory: LabDirectory) -> None:
+    """Remove the lab's cgroups with all below them, as a killed visord leaves them.
+
+    They are found by name, for nobody knows in which cgroup the lab was brought up.
+    """
+    name = _instance(directory)
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    mounts = [line.split()[4] for line in lines if line.partition(" - ")[2].startswith("cgroup")]
+    for mount in mounts:
+        homes = [Path(path, name) for path, names, _ in os.walk(mount) if name in names]
+        for home in homes:
+            for path, _, _ in os.walk(home, topdown=False):
+                _remove_directory(Path(path))
+            _remove_directory(home.parent)
+
+
+def _remove_directory(path: Path) -> None:
+    with contextlib.suppress(OSError):  # not empty: another lab is in there
+        path.rmdir()
