@@ -23,7 +23,7 @@ from chronovisor.errors import (
     Unavailable,
 )
 from chronovisor.image import depot
-from chronovisor.image.depot import remote
+from chronovisor.image.depot import remote, unfinished
 from chronovisor.image.depot.remote import Remote
 from chronovisor.image.depot.source import Depot
 from chronovisor.image.limits import Limits
@@ -326,7 +326,7 @@ def test_two_commands_do_not_write_one_file(site: Site, tmp_path: Path) -> None:
         package = opened.packages[0]
         partial = tmp_path / f".{package.sha256[:32]}.partial"
         with (
-            remote._locked(partial),
+            unfinished.locked(partial),
             pytest.raises(Unavailable, match="by another command"),
         ):
             fetched(opened, tmp_path)
@@ -368,6 +368,6 @@ def test_only_a_strong_tag_or_a_date_is_remembered(tmp_path: Path) -> None:
         headers = Message()
         headers["ETag"], headers["Last-Modified"] = tag, date
         partial = tmp_path / "x.partial"
-        remote._forget(partial)
-        remote._remember(partial, headers)
-        assert remote._validator(partial) == kept
+        unfinished.forget(partial)
+        unfinished.remember(partial, headers)
+        assert unfinished.validator(partial) == kept

@@ -6,8 +6,6 @@ is a part of. Broken off, it is resumed with `Range` and `If-Range` (RFC 9110, s
 counts is the size and the SHA-256 from the index.
 """
 
-import fcntl
-import hashlib
 import http.client
 import os
 import re
@@ -16,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from io import BufferedRandom
@@ -35,6 +33,7 @@ from chronovisor.errors import (
     Unavailable,
 )
 from chronovisor.image import durable
+from chronovisor.image.depot import unfinished
 from chronovisor.image.limits import KIB
 from chronovisor.image.refusal import about, malformed, printable
 
@@ -134,22 +133,22 @@ class Remote:
     def save(self, path: str, target: Path, size: int, sha256: str, progress: Progress) -> None:
         """Fetch a file whose size and digest are known; `target` appears when it is complete."""
         partial = target.with_name(f".{sha256[:32]}.partial")
-        with _locked(partial) as stream:
+        with unfinished.locked(partial) as stream:
             for is_last in (False, True):
                 download = _Download(self, self.url(path), partial, stream, size, progress)
                 self._persist(download.url, download.more, download.present)
-                digest = _digest(stream)
+                digest = unfinished.digest(stream)
                 if digest == sha256:
                     break
                 stream.truncate(0)
                 if is_last or not download.is_joined:
-                    _forget(partial)
+                    unfinished.forget(partial)
                     raise _changed(download.url, f"has the SHA-256 {digest}", sha256)
             with about(target):
                 os.fsync(stream.fileno())
                 partial.rename(target)
                 durable.sync_directory(target.parent)
-            _forget(partial)
+            unfinished.forget(partial)
 
     def _persist(self, url: str, act: Callable[[], Result], present: Callable[[], int]) -> Result:
         """Do something until it succeeds; give up when it gets no further."""
@@ -243,7 +242,7 @@ class _Download:
 
     def more(self) -> None:
         """Fetch the rest, or all where the server has another version than before."""
-        have, validator = self.present(), _validator(self.partial)
+        have, validator = self.present(), unfinished.validator(self.partial)
         if have > self.size or (have and not validator):
             self._restart()
             have = 0
@@ -268,7 +267,7 @@ class _Download:
                 raise _changed(self.url, f"has {response.length} bytes", str(self.size))
             self._restart()
             have, self.is_joined = 0, False
-            _remember(self.partial, response.headers)
+            unfinished.remember(self.partial, response.headers)
         for chunk in _limited(response, self.size - have, self.url):
             with about(self.partial):
                 self.stream.write(chunk)
@@ -286,8 +285,7 @@ class _Download:
         with about(self.partial):
             self.stream.truncate(0)
             self.stream.seek(0)
-        with suppress(OSError):
-            _validator_file(self.partial).unlink()
+        unfinished.forget_validator(self.partial)
 
 
 def _changed(url: str, found: str, listed: str) -> Conflict:
@@ -295,50 +293,3 @@ def _changed(url: str, found: str, listed: str) -> Conflict:
         f"{url} {found}, the index says {listed}: it is not the file that was listed",
         hint="the depot changed meanwhile, or somebody changed the file: list the depot again",
     )
-
-
-@contextmanager
-def _locked(partial: Path) -> Iterator[BufferedRandom]:
-    """Open a download's file for this process alone."""
-    with about(partial):
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        stream = os.fdopen(os.open(partial, flags, 0o644), "r+b")
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Unavailable(
-                f"{partial} is being fetched by another command", hint="wait for it"
-            ) from None
-        yield stream
-
-
-def _digest(stream: BufferedRandom) -> str:
-    stream.seek(0)
-    return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _validator_file(partial: Path) -> Path:
-    return partial.with_suffix(".validator")
-
-
-def _validator(partial: Path) -> str:
-    with suppress(OSError, UnicodeDecodeError):
-        text = _validator_file(partial).read_text("ascii")
-        return text if text.isprintable() and len(text) < KIB else ""
-    return ""
-
-
-def _remember(partial: Path, headers: Message) -> None:
-    """Keep what tells one version of a file from another: a strong ETag, or else its date."""
-    tag = headers.get("ETag", "")
-    validator = tag if tag.startswith('"') else headers.get("Last-Modified", "")
-    if validator.isascii() and validator.isprintable() and validator:
-        with about(partial):
-            _validator_file(partial).write_text(validator, "ascii")
-
-
-def _forget(partial: Path) -> None:
-    for path in (partial, _validator_file(partial)):
-        with suppress(OSError):
-            path.unlink()
