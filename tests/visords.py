@@ -156,6 +156,23 @@ class Visord:
         assert code == 0, f"visorctl {' '.join(words)}: exit code {code}\n{errors}"
         return output
 
+    @contextlib.contextmanager
+    def following(self, *words: str) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+        """Run a `visorctl` that does not end by itself; yield it and the file of all it says."""
+        said = self.log.with_name("said")
+        with said.open("wb") as file:
+            process = subprocess.Popen(
+                [VISORCTL, "--socket", str(self.socket), *words],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+            )
+        try:
+            yield process, said
+        finally:
+            process.kill()
+            process.wait()
+
     def set(self, **fields: Any) -> dict[str, Any]:
         """Put a whole value of the time settings."""
         commit: dict[str, Any] = self.client.call("PUT", KEY, fields)

@@ -252,7 +252,11 @@ def watch(output: FormatOption = Format.TEXT) -> None:
     """Print every change as it is made."""
     for kind, commit in Client().stream("/v1/events", kind="config."):
         if kind == "config.commit":
-            emit(commit, output, lambda row: f"{row['revision']} {row['kind']} {row['paths']}")
+            emit(commit, output, _change)
+
+
+def _change(commit: dict[str, Any]) -> str:
+    return f"{commit['revision']} {commit['kind']} {', '.join(commit['paths'])}"
 
 
 @app.command("export")

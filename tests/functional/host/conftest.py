@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from visords import Visord, short_directory, visord_in
+from visords import KEY, Visord, short_directory, until, visord_in
 
 
 @pytest.fixture
@@ -32,9 +32,12 @@ def _worker_visord() -> Iterator[Visord]:
 def shared(_worker_visord: Visord) -> Visord:
     """Return a running visord without settings that other tests use as well, one at a time."""
     client = _worker_visord.client
+    with_file = _worker_visord.trx_conf.exists()
     _worker_visord.trx_conf.unlink(missing_ok=True)
     if client.get("/v1/config/trial") is not None:
         client.call("POST", "/v1/config/trial/abandon")
     if client.get("/v1/config"):
-        client.call("DELETE", "/v1/config/host/system/system_time")
+        client.call("DELETE", KEY)
+    if with_file:
+        until("the file is forgotten", lambda: not _worker_visord.do("clock", "trx-conf", "export"))
     return _worker_visord

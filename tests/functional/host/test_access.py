@@ -4,13 +4,12 @@ import grp
 import os
 import socket
 import stat
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from visords import DEADLINE_S, KEY, NOBODY, VISORCTL, Visord, visord_in
+from visords import DEADLINE_S, KEY, NOBODY, Visord, until, visord_in
 
 KEY_WORDS = ("-c", "host", "-g", "system", "-k", "system_time")
 SET = ("config", "current", "set", *KEY_WORDS, "log_level=5")
@@ -201,16 +200,11 @@ def test_an_answer_of_another_program_is_an_error_in_words(visord: Visord, answe
 
 def test_a_stream_that_visord_ends_is_told(visord: Visord) -> None:
     visord.start()
-    words = ("--socket", str(visord.socket), "host", "events")
-    with subprocess.Popen(
-        [VISORCTL, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as follower:
-        assert follower.stdout is not None
-        assert follower.stderr is not None
-        assert follower.stdout.readline() == "hello {}\n"
+    with visord.following("host", "events") as (follower, said):
+        until("it listens", lambda: said.read_text() == "hello {}\n")
         visord.stop()
         assert follower.wait(DEADLINE_S) == 7
-        assert "ended the stream" in follower.stderr.read()
+        assert "ended the stream" in said.read_text()
 
 
 def test_a_stalled_listener_holds_nobody_up(visord: Visord) -> None:
