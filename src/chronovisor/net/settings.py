@@ -2,16 +2,22 @@
 
 - `host/net/networks/<id>`: what VMs believe they are connected to (one subnet per family);
 - `host/net/security_groups/<id>`: which traffic a port's group lets through;
-- `host/net/ports/<id>`: one VM interface: its tap, its addresses, its network and groups.
+- `host/net/ports/<id>`: one VM interface: its tap, its addresses, its network and groups;
+- `host/net/metadata`: where VMs' metadata come from.
 
 Nothing here knows of OpenStack or of routers beyond the host: both use these models.
 """
 
+import base64
+import binascii
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from chronovisor.config.secret import Secret
 
 Address = IPv4Address | IPv6Address
 Prefix = IPv4Network | IPv6Network
@@ -19,6 +25,10 @@ Prefix = IPv4Network | IPv6Network
 NETWORKS = "host/net/networks"
 SECURITY_GROUPS = "host/net/security_groups"
 PORTS = "host/net/ports"
+METADATA = "host/net/metadata"
+
+MOST_USER_DATA = 65535
+"""Bytes of user data (and of vendor data) that a VM can be given; Nova has the same bound."""
 
 
 class _Settings(BaseModel):
@@ -225,6 +235,99 @@ class RateLimit(_Settings):
     burst_kbyte: Annotated[int, Field(ge=2, le=1_000_000)] = 128
 
 
+def _at_most_user_data(text: str) -> str:
+    if (size := len(text.encode())) > MOST_USER_DATA:
+        raise ValueError(f"has {size} bytes; at most {MOST_USER_DATA} are possible")
+    return text
+
+
+def _base64(text: str) -> str:
+    try:
+        size = len(base64.b64decode(text, validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"is not base64: {error}") from None
+    if size > MOST_USER_DATA:
+        raise ValueError(f"holds {size} bytes; at most {MOST_USER_DATA} are possible")
+    return text
+
+
+def _header_text(text: str) -> str:
+    if not text.isascii() or not text.isprintable():
+        raise ValueError("may hold printable ASCII characters only")
+    return text
+
+
+UserText = Annotated[str, AfterValidator(_at_most_user_data)]
+
+SshKey = Annotated[
+    str,
+    Field(
+        max_length=16384,
+        pattern=r"^[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( [^\x00-\x1f]*)?$",
+        description="one line of authorized_keys: type, base64, comment (sshd(8))",
+    ),
+]
+
+
+class Instance(_Settings):
+    """The VM that a port belongs to, as it is told of itself (cloud-init's datasources).
+
+    Ports with one `id` are interfaces of one VM and appear together in its network metadata; what
+    else it is told is that of the port it asks through. With Nova's metadata API only `id` and
+    `project_id` are used.
+    """
+
+    id: Identifier
+    project_id: Identifier | None = None
+    name: Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f]+$")] | None = None
+    user_data: UserText | None = None
+    user_data_base64: Annotated[str, AfterValidator(_base64)] | None = None
+    vendor_data: UserText | None = None
+    ssh_keys: tuple[SshKey, ...] = ()
+    tags: dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@+=-]{1,128}$")],
+        Annotated[str, Field(max_length=255)],
+    ] = {}
+    availability_zone: Identifier | None = None
+
+    @model_validator(mode="after")
+    def _user_data_once(self) -> "Instance":
+        if self.user_data is not None and self.user_data_base64 is not None:
+            raise ValueError("user_data and user_data_base64 exclude each other")
+        return self
+
+
+def _http_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a URL: {error}") from None
+    if url.scheme not in ("http", "https") or not url.hostname or port == 0:
+        raise ValueError(f"{text!r} is not a URL such as http://controller:8775")
+    if url.query or url.fragment or url.username or url.path not in ("", "/"):
+        raise ValueError(f"{text!r}: only scheme, host and port can be given")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"{text!r} holds characters that no URL has")
+    return text
+
+
+class NovaMetadata(_Settings):
+    """Nova's metadata API; `shared_secret` is Nova's `metadata_proxy_shared_secret`."""
+
+    url: Annotated[str, AfterValidator(_http_url)]
+    shared_secret: Annotated[Secret, Field(min_length=1), AfterValidator(_header_text)]
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 10.0
+    ca_file: str | None = None
+
+
+class Metadata(_Settings):
+    """Metadata for VMs: `host/net/metadata`. Without `nova` this host answers by itself."""
+
+    enabled: bool = True
+    nova: NovaMetadata | None = None
+
+
 class Port(_Settings):
     """One interface of a VM: `host/net/ports/<id>`. It may be wanted before its tap exists."""
 
@@ -238,6 +341,7 @@ class Port(_Settings):
     port_security: bool = True
     announce: Announce = Announce.WHEN_WIRED
     rate_limit: RateLimit = RateLimit()
+    instance: Instance | None = None
     enabled: bool = True
 
     @model_validator(mode="after")
