@@ -1,5 +1,6 @@
 """The engine `linuxptp`: what the installed release makes of the settings, as worlds to run."""
 
+import os
 from pathlib import Path
 
 from chronovisor.clock.catalogue import KNOWN, Catalogue, Release, catalogue, nearest
@@ -76,6 +77,8 @@ def _daemon(rendered: Rendered) -> WantedDaemon:
     spec = WorldSpec(
         name=rendered.program,
         argv=rendered.argv,
+        # The program that was asked for its version is the one to run
+        env={"PATH": os.environ.get("PATH", os.defpath)},
         restart=RESTARTS,
         generation=rendered.generation,
     )
