@@ -36,9 +36,9 @@ def events(
     """Print what happens, as it happens."""
     for name, data in Client().stream("/v1/events", kind=kind):
         emit(
-            {"kind": name, **data},
+            {"event": name, **data},
             output,
-            lambda event: f"{event.pop('kind')} {json.dumps(event)}",
+            lambda event: f"{event.pop('event')} {json.dumps(event)}",
         )
 
 
