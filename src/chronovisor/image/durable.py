@@ -36,11 +36,11 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
         with about(path):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             descriptor = os.open(temporary, flags, mode)
-        with os.fdopen(descriptor, "w+b") as stream:
+        # closing may fail, too: it writes what is still buffered
+        with about(path), os.fdopen(descriptor, "w+b") as stream:
             yield stream
-            with about(path):
-                stream.flush()
-                os.fsync(stream.fileno())
+            stream.flush()
+            os.fsync(stream.fileno())
         with about(path):
             temporary.rename(path)
             sync_directory(path.parent)

@@ -201,3 +201,37 @@ def test_a_killed_extraction_leaves_no_target(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     visorctl("vib", "extract", VIB, "out", cwd=tmp_path)
     assert (tmp_path / "out/payloads/payload1/opt/trx/large").stat().st_size == 200 << 20
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("vib", "create", "trx", "-o", "small"),
+        ("vib", "extract", "large.vib", "small/out"),
+        ("vib", "sign", "large.vib", "--key", "key.pem", "--cert", "cert.pem", "-o", "small/s.vib"),
+        ("depot", "create", "small/bundle.zip", "large.vib"),
+        ("depot", "publish", "small/www", "large.vib"),
+        ("depot", "fetch", "bundle.zip", "-d", "small"),
+        ("image", "install", "large.vib", "--profile", "small/image"),
+    ],
+)
+def test_a_full_disk_is_told_and_nothing_stays(tmp_path: Path, words: tuple[str, ...]) -> None:
+    keys(tmp_path)
+    noise = os.urandom(400_000)
+    tree(tmp_path)
+    (tmp_path / "trx/payloads/payload1/opt/trx/noise").write_bytes(noise)
+    visorctl("vib", "create", "trx", "-o", "large.vib", cwd=tmp_path)
+    visorctl("depot", "create", "bundle.zip", "large.vib", cwd=tmp_path)
+    (tmp_path / "small").mkdir()
+    # the mount is the namespace's own and goes with it; what stayed is listed before that
+    inner = (
+        f"{sys.executable} -c '{MAIN}' {' '.join(words)}; code=$?; find small -type f; exit $code"
+    )
+    script = f"mount -t tmpfs -o size=200k tmpfs small; {inner}"
+    command = ["unshare", "--mount", "/bin/sh", "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 7, done.stderr
+    assert "No space left on device" in done.stderr
+    assert "hint: free some space and try again" in done.stderr
+    left = [line for line in done.stdout.splitlines() if not line.endswith("/lock")]
+    assert not left

@@ -141,6 +141,13 @@ def test_files_beyond_the_list_are_refused(tmp_path: Path) -> None:
     assert outcomes(path)["file-list"] is Outcome.WARNING
 
 
+def test_links_beyond_the_list_are_only_told(tmp_path: Path) -> None:
+    link = samples.info("opt/link", 0, tarfile.SYMTYPE, "file")
+    file = samples.info("opt/file")
+    raw = samples.hostile(samples.tar([(file, b""), (link, b"")]), ["opt/file"])
+    assert outcomes(samples.written(tmp_path, raw))["file-list"] is Outcome.WARNING
+
+
 def test_extensibility_rules_hold_for_what_is_listed_and_what_is_there(tmp_path: Path) -> None:
     bad = [("etc/vmware/trx.conf", b"x")]
     path = samples.written(tmp_path, samples.sample(bad))

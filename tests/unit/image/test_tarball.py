@@ -191,6 +191,10 @@ HOSTILE = {
         two(INFO("a", 0, tarfile.SYMTYPE, "."), INFO("b", 0, tarfile.SYMTYPE, "a/../x")),
         "byte 512: the symbolic link 'b' leads out",
     ),
+    "link by a link up": (
+        two(INFO("d/a", 0, tarfile.SYMTYPE, ".."), INFO("d/b", 0, tarfile.SYMTYPE, "a/../x")),
+        "byte 512: the symbolic link 'd/b' leads out",
+    ),
     "link of nothing": (edited(one("l", 0, tarfile.SYMTYPE, "x"), 157, b"\0"), "no usable target"),
     "file below a link": (
         two(INFO("a", 0, tarfile.SYMTYPE, "b"), INFO("a/x")),

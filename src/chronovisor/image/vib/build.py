@@ -206,11 +206,10 @@ def _write(
 def _write_member(
     stream: BinaryIO, name: str, chunks: Iterator[bytes] | Sequence[bytes], size: int
 ) -> None:
-    with about(name):
-        stream.write(ar.header(name, size))
-        for chunk in chunks:
-            stream.write(chunk)
-        stream.write(ar.padding(size))
+    stream.write(ar.header(name, size))
+    for chunk in chunks:
+        stream.write(chunk)
+    stream.write(ar.padding(size))
 
 
 def sign(package: Package, key: SigningKey, output: Path) -> None:

@@ -82,7 +82,7 @@ def verify(
 
     A container, checksum or archive that is broken raises ProtocolError: nothing overrides that.
     """
-    found: set[str] = set()
+    found: dict[str, Kind] = {}
     checks = [_container(package)]
     for payload in package.descriptor.payloads:
         checks.append(_payload(package, payload, policy, found))
@@ -98,7 +98,7 @@ def _container(package: Package) -> Check:
     return Check("container", Outcome.OK, text)
 
 
-def _payload(package: Package, payload: Payload, policy: Policy, found: set[str]) -> Check:
+def _payload(package: Package, payload: Payload, policy: Policy, found: dict[str, Kind]) -> Check:
     name = f"payload {payload.name}"
     if not any(payload.digest(kind) for kind in STRONG_DIGESTS):
         return Check(name, Outcome.FAILED, f"payload '{payload.name}' has no SHA-256 checksum")
@@ -109,18 +109,20 @@ def _payload(package: Package, payload: Payload, policy: Policy, found: set[str]
             if entry.path in found:
                 where = f"{package.name}, payload {payload.name}"
                 raise malformed(where, entry.offset, f"'{entry.path}' is in another payload too")
-            found.add(entry.path)
+            found[entry.path] = entry.kind
     if len(found) > package.limits.entries:
         raise ProtocolError(f"{package.name}: more than {package.limits.entries} files in all")
     text = f"{payload.kind}, {package.stored(payload).size} bytes, {entries} entries"
     return Check(name, Outcome.OK, text)
 
 
-def _file_list(package: Package, found: set[str], policy: Policy) -> Check:
+def _file_list(package: Package, found: dict[str, Kind], policy: Policy) -> Check:
     listed = set(package.descriptor.files)
-    hidden, absent = sorted(found - listed), sorted(listed - found)
+    hidden, absent = sorted(found.keys() - listed), sorted(listed - found.keys())
     if hidden:
-        outcome = Outcome.WARNING if policy.force else Outcome.FAILED
+        # some builders list files proper only: a link alone does not make a package suspect
+        is_grave = any(found[path] is not Kind.SYMLINK for path in hidden)
+        outcome = Outcome.FAILED if is_grave and not policy.force else Outcome.WARNING
         return Check("file-list", outcome, f"{_some(hidden)} not in the descriptor's file list")
     if absent:
         return Check("file-list", Outcome.WARNING, f"{_some(absent)} listed but not there")
@@ -132,10 +134,10 @@ def _some(paths: list[str]) -> str:
     return ", ".join(map(clean, paths[:3])) + more
 
 
-def _extensibility(package: Package, found: set[str], policy: Policy) -> Check:
+def _extensibility(package: Package, found: dict[str, Kind], policy: Policy) -> Check:
     descriptor = package.descriptor
     problems = extensibility.violations(
-        descriptor.name, descriptor.acceptance_level, found.union(descriptor.files)
+        descriptor.name, descriptor.acceptance_level, found.keys() | set(descriptor.files)
     )
     if not problems:
         return Check("extensibility", Outcome.OK, f"rules of level {descriptor.acceptance_level}")
