@@ -1,5 +1,6 @@
 """What the pages written by hand point at is there: files, commands and their options."""
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -20,8 +21,10 @@ PAGES = sorted(
     if file.parent.name != "reference"
 )
 _LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
-_BLOCK = re.compile(r"^```(?:sh|console)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_SHELL = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_SESSION = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _QUOTED = re.compile(r"`((?:visorctl|visord) [^`]+)`")
+_ENDS = re.compile(r"[|;&<>]|&&|[0-9]?[<>].+")
 
 
 def ids(value: object) -> str:
@@ -36,17 +39,23 @@ def test_links_lead_to_files(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)
 def test_commands_exist_with_their_options(page: Path) -> None:
-    wrong = {line: flaw for line in commands(page.read_text()) if (flaw := flaw_of(line))}
-    assert not wrong
+    found = commands(page.read_text())
+    assert not {" ".join(words): flaw for words in found if (flaw := flaw_of(*words))}
 
 
-def commands(text: str) -> Iterator[str]:
-    """Yield the command lines of visorctl and visord in a page, without what follows a pipe."""
-    lines = [line for block in _BLOCK.findall(text) for line in block.splitlines()]
+def commands(text: str) -> Iterator[tuple[str, ...]]:
+    """Yield the command lines of visorctl and visord in a page, as words."""
+    text = text.replace("\\\n", " ")
+    lines = [line for block in _SHELL.findall(text) for line in block.splitlines()]
+    session = [line for block in _SESSION.findall(text) for line in block.splitlines()]
+    lines += [line[2:] for line in session if line.startswith("# ")]
     for line in (*lines, *_QUOTED.findall(text)):
-        words = line.removeprefix("# ").removeprefix("$ ")
-        if match := re.match(r"(?:\S+/)?((?:visorctl|visord) .*)", words):
-            yield re.split(r" [|;&>#] ?", match[1])[0]
+        words = list(itertools.takewhile(lambda word: not _ENDS.fullmatch(word), shlex.split(line)))
+        while words:
+            if Path(words[0]).name in ("visorctl", "visord"):
+                yield (Path(words[0]).name, *words[1:])
+            inner = words.index("--") + 1 if "--" in words else len(words)
+            words = words[inner:]  # what `visorctl lab exec HOST --` runs
 
 
 @cache
@@ -54,9 +63,9 @@ def root() -> Any:
     return typer.main.get_command(visorctl.build(list(visorctl.GROUPS)))
 
 
-def flaw_of(line: str) -> str:
+def flaw_of(program: str, *given: str) -> str:
     """Return what is wrong with a command line; words with … or CAPITALS stand for anything."""
-    program, *words = shlex.split(line)
+    words = list(given)
     if program == "visord":
         known = {option for action in visord.parser()._actions for option in action.option_strings}
         return ", ".join(option_names(words) - known)
