@@ -136,7 +136,7 @@ def test_missing_linuxptp_is_said_and_found_when_it_appears(visord: Visord, path
 
 
 def test_a_ptp4l_that_exits_at_once_is_told_with_its_last_line(visord: Visord, path: Path) -> None:
-    """The one of visord's own PATH, whose version was asked for; that it is given up: see policy."""
+    """It is the one of visord's own PATH, whose version was asked for."""
     fake(path, "echo 'the oscillator fell off' >&2; exit 3")
     visord.env = {"PATH": str(path)}
     visord.start()
