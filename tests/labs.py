@@ -197,6 +197,12 @@ class Host:
 
         return self.until(f"tracking by {mechanism}", holds)
 
-    def until_tracking(self) -> dict[str, Any]:
-        """Return the clock's status as soon as it is `tracking`."""
-        return self.until("tracking", lambda now: now["state"] == "tracking")
+    def until_tracking(self, identity: str | None = None) -> dict[str, Any]:
+        """Return the clock's status as soon as it is `tracking`, a certain grandmaster if given."""
+
+        def holds(now: dict[str, Any]) -> bool:
+            master = now["grandmaster"]
+            known = master is not None and identity in (None, master["identity"])
+            return now["state"] == "tracking" and known
+
+        return self.until(f"tracking {identity or ''}", holds)

@@ -36,15 +36,8 @@ def host(lab: Lab) -> Host:
         host.api.call("POST", "/v1/config/trial/confirm")
     if host.api.get(KEY)["value"] != settings:
         host.api.call("PUT", KEY, settings)
-    host.until(
-        "tracking gm1 with no options of a file",
-        lambda now: (
-            now["state"] == "tracking"
-            and now["grandmaster"]["identity"] == "02c500.fffe.000001"
-            and now["ports"][0]["delay_mechanism"] == "E2E"
-            and not now["notices"]
-        ),
-    )
+    host.until_measured_by("E2E")
+    host.until_tracking("02c500.fffe.000001")
     return host
 
 

@@ -19,6 +19,7 @@ from chronovisor.worlds.supervisor import Supervisor
 
 _START_S = 30.0
 _POLL_S = 0.02
+_CGROUP_S = 1.0
 _LAST_LINES = 5
 
 
@@ -138,5 +139,19 @@ def remove_cgroups(directory: LabDirectory) -> None:
 
 
 def _remove_directory(path: Path) -> None:
-    with contextlib.suppress(OSError):  # not empty: another lab is in there
-        path.rmdir()
+    deadline = time.monotonic() + _CGROUP_S
+    while True:
+        try:
+            return path.rmdir()
+        except OSError:  # another lab is in there, or the dead have not quite left it
+            in_use = any(entry.is_dir() for entry in path.glob("*")) or _processes_in(path)
+            if in_use or time.monotonic() > deadline:
+                return None
+        time.sleep(_POLL_S)
+
+
+def _processes_in(cgroup: Path) -> bool:
+    try:
+        return bool((cgroup / "cgroup.procs").read_text())
+    except OSError:
+        return True
