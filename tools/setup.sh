@@ -10,6 +10,7 @@ packages=(
   iproute2 procps util-linux            # namespaces, links; the lab's tools
   linuxptp                              # ptp4l, phc2sys, pmc
   chrony nftables                       # NTP engine, firewall
+  dnsmasq-base                          # DHCP and DNS for VMs; not dnsmasq, which is a service
   ethtool tcpdump                       # what a NIC can do, what a link carries
   binutils gzip xz-utils openssl        # ar and company: what VIBs of other tools are made with
 )

@@ -1,0 +1,103 @@
+"""Does what the plan says. Everything may be done again at any time."""
+
+import os
+import signal
+from pathlib import Path
+
+from chronovisor.errors import Unavailable
+from chronovisor.net.dhcp import release
+from chronovisor.net.dhcp.place import DNSMASQ, Place
+from chronovisor.net.dhcp.plan import (
+    Action,
+    MarkReload,
+    ReleaseLease,
+    Reload,
+    RemoveFile,
+    RestartDaemon,
+    StartDaemon,
+    StopDaemon,
+    WriteFile,
+)
+from chronovisor.worlds import State, Supervisor
+
+
+async def apply(action: Action, at: Place, supervisor: Supervisor) -> None:
+    """Do one action. Raises `Unavailable` or `ToolFailed` where it cannot be done."""
+    match action:
+        case WriteFile(path, text):
+            _write(path, text, at)
+        case RemoveFile(path):
+            _remove(path)
+        case MarkReload(path):
+            _mark(path)
+        case Reload(mark):
+            reload(supervisor)
+            _remove(mark)
+        case ReleaseLease(lease):
+            release.send(lease)
+        case StartDaemon(spec) | RestartDaemon(spec):
+            make_directories(at)
+            await supervisor.ensure(spec)
+        case StopDaemon(name, reason):
+            await supervisor.stop(name, reason)
+
+
+def make_directories(at: Place) -> None:
+    """Make the directories that daemons watch. Raises `Unavailable`."""
+    try:
+        for folder in (at.directory, *at.folders):
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"cannot make {error.filename}: {error.strerror}") from error
+
+
+def reload(supervisor: Supervisor) -> None:
+    """Have dnsmasq read its files again; one that does not run reads them when it starts.
+
+    Raises `Unavailable` while it cannot be told.
+    """
+    found = [one for one in supervisor.worlds() if one.name == DNSMASQ]
+    if not found or found[0].state is not State.RUNNING or (pid := found[0].pid) is None:
+        return
+    try:
+        handle = os.pidfd_open(pid)
+        try:
+            # The number may be another's by now; the handle stays what it is from here on.
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+            if command != [os.fsencode(word) for word in found[0].argv]:
+                raise Unavailable(f"process {pid} is not dnsmasq any more; it is told later")
+            signal.pidfd_send_signal(handle, signal.SIGHUP)
+        finally:
+            os.close(handle)
+    except (ProcessLookupError, FileNotFoundError):
+        return  # it just ended, and reads its files when it is started again
+
+
+def _write(path: Path, text: str, at: Place) -> None:
+    """Write a file in one step; made beside the watched directory, where nobody reads it.
+
+    Not synced: after a crash of the machine every file is compared and written anew.
+    """
+    temporary = at.directory / f".{path.parent.name}-{path.name}"
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise Unavailable(f"cannot write {path}: {error.strerror}") from error
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise Unavailable(f"cannot remove {path}: {error.strerror}") from error
+
+
+def _mark(path: Path) -> None:
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise Unavailable(f"cannot write {path}: {error.strerror}") from error

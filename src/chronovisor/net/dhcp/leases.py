@@ -1,0 +1,40 @@
+"""dnsmasq's lease file, read."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """An IPv4 lease. `client_id` is the client's identifier (option 61), empty for none."""
+
+    address: IPv4Address
+    mac: str
+    expires_s: int
+    client_id: bytes = b""
+
+
+def parse(text: str) -> tuple[Lease, ...]:
+    """Return the IPv4 leases of a lease file; lines that are none, or cut off, are passed over.
+
+    A line reads `expiry MAC address hostname client-id`, `*` for what there is not. dnsmasq writes
+    the file in place, so one read meanwhile may lack lines; whoever asks asks again.
+    """
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 5 and (lease := _lease(*words)):
+            found.append(lease)
+    return tuple(found)
+
+
+def _lease(expires: str, mac: str, address: str, _hostname: str, client_id: str) -> Lease | None:
+    try:
+        return Lease(
+            IPv4Address(address),
+            mac.lower(),
+            int(expires),
+            b"" if client_id == "*" else bytes.fromhex(client_id.replace(":", "")),
+        )
+    except ValueError:
+        return None

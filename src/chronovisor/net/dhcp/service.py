@@ -1,0 +1,65 @@
+"""DHCP of one host at work: an intent in, daemons and files kept."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from chronovisor.errors import ChronovisorError, Problem
+from chronovisor.net.dhcp.apply import apply, make_directories
+from chronovisor.net.dhcp.leases import Lease
+from chronovisor.net.dhcp.observe import Files, observe, read_leases
+from chronovisor.net.dhcp.place import Place
+from chronovisor.net.dhcp.plan import Action, plan
+from chronovisor.net.dhcp.wanted import problems, want
+from chronovisor.net.intent import Intent
+from chronovisor.worlds import Supervisor
+
+Publish = Callable[[str, dict[str, Any]], None]
+
+
+class DhcpService:
+    """Keeps VMs' DHCP, router advertisements and (if asked) DNS as an intent says.
+
+    ::
+
+        service = DhcpService(Place(Path("/var/lib/chronovisor/dhcp")), supervisor, publish)
+        await service.sync(intent)  # everything; at start, and every few seconds against drift
+        await service.sync(intent, ["vm1"])  # port vm1 is new, changed or gone
+
+    Call `sync` only with the intent of the whole host: what no port of it needs is removed.
+    """
+
+    def __init__(self, at: Place, supervisor: Supervisor, publish: Publish) -> None:
+        self.at = at
+        self._supervisor = supervisor
+        self._publish = publish
+        self._files = Files(at)
+        self.problem = ""
+        """What could not be done at the last `sync`; empty when all was."""
+
+    def plan(self, intent: Intent, ports: Iterable[str] | None = None) -> list[Action]:
+        """Return what would be done, for all ports or some; nothing is touched."""
+        wanted = want(intent, self.at, ports)
+        return plan(wanted, observe(self.at, self._supervisor, self._files, wanted.ports), self.at)
+
+    async def sync(self, intent: Intent, ports: Iterable[str] | None = None) -> None:
+        """Do what is missing. One action that fails, said in `problem`, does not stop the others.
+
+        What failed is missing still, and done by a later call.
+        """
+        make_directories(self.at)
+        failed = []
+        for action in self.plan(intent, ports):
+            self._publish("net.dhcp.action", {"action": str(action), "reason": action.reason})
+            try:
+                await apply(action, self.at, self._supervisor)
+            except ChronovisorError as error:
+                failed.append(error.message)
+        self.problem = "; ".join(failed)
+
+    def problems(self, intent: Intent) -> list[Problem]:
+        """Return what networks ask for and VMs cannot be told."""
+        return problems(intent)
+
+    def leases(self) -> tuple[Lease, ...]:
+        """Return the IPv4 leases that hold now; DHCPv6 keeps none, addresses are the port's."""
+        return read_leases(self.at)

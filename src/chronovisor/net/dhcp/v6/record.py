@@ -1,0 +1,54 @@
+"""What the responder knows of a port: one small JSON file each, written by the plan."""
+
+import json
+from dataclasses import asdict, dataclass
+from ipaddress import IPv6Address, IPv6Network
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A port as its VM sees IPv6.
+
+    `advertise` False: no router is announced. `autonomous`: the VM makes its own address (SLAAC).
+    `managed`: it asks for `addresses`; `other`: it asks for the rest only (RFC 4861 section 4.2).
+    `router` is the source of advertisements, a link-local address of the tap; `router_mac` its MAC.
+    """
+
+    device: str
+    router: IPv6Address
+    router_mac: str
+    prefix: IPv6Network
+    addresses: tuple[IPv6Address, ...]
+    lifetime_s: int
+    mtu: int
+    advertise: bool
+    managed: bool
+    other: bool
+    autonomous: bool
+    dns_servers: tuple[IPv6Address, ...] = ()
+    ntp_servers: tuple[IPv6Address, ...] = ()
+    routes: tuple[IPv6Network, ...] = ()
+    domain: str = ""
+    hostname: str = ""
+
+
+def to_text(record: Record) -> str:
+    """Return a record as the text of its file."""
+    return json.dumps(asdict(record), default=str, indent=1) + "\n"
+
+
+def from_text(text: str) -> Record:
+    """Return the record of a file. Raises ValueError (or a kind of it) for any other text."""
+    try:
+        found: dict[str, Any] = json.loads(text)
+        given = found | {
+            "router": IPv6Address(found["router"]),
+            "prefix": IPv6Network(found["prefix"]),
+            "routes": tuple(map(IPv6Network, found["routes"])),
+        }
+        for key in ("addresses", "dns_servers", "ntp_servers"):
+            given[key] = tuple(map(IPv6Address, found[key]))
+        return Record(**given)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not the record of a port: {error!r}") from error

@@ -1,0 +1,177 @@
+"""What should be in DHCP's files for an intent; pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from pathlib import Path
+
+from chronovisor.errors import Problem
+from chronovisor.net.dhcp import options, place
+from chronovisor.net.dhcp.place import Place
+from chronovisor.net.dhcp.v6 import record
+from chronovisor.net.dhcp.v6.advertisement import MOST_ROUTES, MOST_SERVERS
+from chronovisor.net.dhcp.v6.record import Record
+from chronovisor.net.intent import Intent
+from chronovisor.net.marks import GATEWAY_LINK_LOCAL, GATEWAY_MAC
+from chronovisor.net.settings import NETWORKS, Network, Port, RaMode, Subnet
+from chronovisor.worlds import WorldSpec
+
+_MANAGED = (RaMode.DHCPV6_STATEFUL, RaMode.NONE)  # whose VMs DHCPv6 gives addresses
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Files by path, who may hold an IPv4 lease (MAC by address), and the daemons.
+
+    `ports` are those it speaks of; None means all of the host, so that whatever else is there has
+    to go.
+    """
+
+    files: Mapping[Path, str]
+    leases: Mapping[IPv4Address, str]
+    daemons: tuple[WorldSpec, ...]
+    ports: frozenset[str] | None = None
+
+
+def want(intent: Intent, at: Place, only: Iterable[str] | None = None) -> Wanted:
+    """Return what should be, for all ports or `only` some (also such as are gone)."""
+    ports = frozenset(only) if only is not None else None
+    chosen = intent.ports.keys() if ports is None else ports & intent.ports.keys()
+    files = {
+        path: text
+        for identifier in sorted(chosen)
+        for path, text in port_files(intent, identifier, at)
+    }
+    return Wanted(files, _leases(intent), tuple(_daemons(intent, at)), ports)
+
+
+def port_files(intent: Intent, identifier: str, at: Place) -> Iterator[tuple[Path, str]]:
+    """Yield the files of one port; none for what its network does not have."""
+    port = intent.ports[identifier]
+    network = intent.network(port)
+    for subnet in network.subnets:
+        if subnet.prefix.version == 6:
+            yield at.ipv6 / identifier, record.to_text(_record(port, network, subnet))
+        elif subnet.dhcp and (address := _first_ipv4(port)):
+            # The tap's name is a tag: no other VM gets this, with whatever MAC address.
+            text = f"tag:{port.device},{port.mac},{address},{network.lease_time_s}\n"
+            yield at.options / identifier, options.lines(port, network, subnet, dns=at.dns)
+            yield at.hosts / identifier, text  # last: with it the first answer can go out
+    if at.dns and port.hostname and port.addresses:
+        full = f"{port.hostname}.{network.domain} " if network.domain else ""
+        text = "".join(f"{address} {full}{port.hostname}\n" for address in port.addresses)
+        yield at.names / identifier, text
+
+
+def problems(intent: Intent) -> list[Problem]:
+    """Return what networks ask for and VMs cannot be told; all else is told."""
+    found = []
+    for identifier, network in sorted(intent.networks.items()):
+        where = f"{NETWORKS}/{identifier}"
+        found += [*options.problems(where, network), *_ipv6_problems(where, network)]
+    return found
+
+
+def _leases(intent: Intent) -> dict[IPv4Address, str]:
+    return {
+        address: port.mac
+        for port in intent.ports.values()
+        if (address := _first_ipv4(port)) and intent.subnet(port, address).dhcp
+    }
+
+
+def _daemons(intent: Intent, at: Place) -> Iterator[WorldSpec]:
+    """Yield what must run, in the order of starting: as soon as a network could have use for it."""
+    devices = [port.device for port in intent.ports.values()]
+    subnets = [one for network in intent.networks.values() for one in network.subnets]
+    if any(one.prefix.version == 4 and one.dhcp for one in subnets):
+        yield place.dnsmasq(at, devices)
+    if any(one.prefix.version == 6 for one in subnets):
+        yield place.responder(at)
+    if at.dns and intent.networks:
+        yield place.names(at, devices)
+
+
+def _first_ipv4(port: Port) -> IPv4Address | None:
+    """Return the address that DHCP gives: a lease is for one address; others a VM sets itself."""
+    return next((one for one in port.addresses if isinstance(one, IPv4Address)), None)
+
+
+def _record(port: Port, network: Network, subnet: Subnet) -> Record:
+    prefix, gateway, mode = subnet.prefix, subnet.gateway, subnet.ra_mode
+    assert isinstance(prefix, IPv6Network)
+    assert isinstance(gateway, IPv6Address)
+    addresses = tuple(one for one in port.addresses if isinstance(one, IPv6Address))
+    stateful = subnet.dhcp and mode in _MANAGED
+    return Record(
+        device=port.device,
+        router=gateway if gateway.is_link_local else GATEWAY_LINK_LOCAL,
+        router_mac=GATEWAY_MAC,
+        prefix=prefix,
+        addresses=addresses if stateful else (),
+        lifetime_s=network.lease_time_s,
+        mtu=network.mtu,
+        advertise=mode is not RaMode.NONE,
+        managed=stateful and mode is RaMode.DHCPV6_STATEFUL,
+        other=subnet.dhcp and mode in (RaMode.DHCPV6_STATEFUL, RaMode.DHCPV6_STATELESS),
+        autonomous=mode in (RaMode.DHCPV6_STATELESS, RaMode.SLAAC) and prefix.prefixlen == 64,
+        dns_servers=_ipv6(subnet.dns_servers),
+        ntp_servers=_ipv6(subnet.ntp_servers),
+        routes=_routes_by_us(subnet)[:MOST_ROUTES],
+        domain=network.domain or "",
+        hostname=port.hostname or "",
+    )
+
+
+def _ipv6(servers: Iterable[object]) -> tuple[IPv6Address, ...]:
+    return tuple(one for one in servers if isinstance(one, IPv6Address))[:MOST_SERVERS]
+
+
+def _routes_by_us(subnet: Subnet) -> tuple[IPv6Network, ...]:
+    return tuple(
+        route.destination
+        for route in subnet.host_routes
+        if route.next_hop == subnet.gateway and isinstance(route.destination, IPv6Network)
+    )
+
+
+def _ipv6_problems(where: str, network: Network) -> Iterator[Problem]:
+    for index, subnet in enumerate(network.subnets):
+        if subnet.prefix.version != 6:
+            continue
+        at = f"{where}: subnets[{index}]"
+        for setting in ("dns_servers", "ntp_servers"):
+            if len(getattr(subnet, setting)) > MOST_SERVERS:
+                yield Problem(
+                    f"{at}.{setting}",
+                    f"only the first {MOST_SERVERS} are told to VMs",
+                    str(len(getattr(subnet, setting))),
+                    f"at most {MOST_SERVERS}",
+                )
+        yield from _ipv6_route_problems(at, subnet)
+        slaac = subnet.ra_mode in (RaMode.SLAAC, RaMode.DHCPV6_STATELESS)
+        if slaac and subnet.prefix.prefixlen != 64:
+            yield Problem(
+                f"{at}.ra_mode",
+                f"VMs make no address in {subnet.prefix}: that needs a /64 (RFC 4862, RFC 4291)",
+                subnet.ra_mode.value,
+                "dhcpv6_stateful, or a prefix of length 64",
+            )
+
+
+def _ipv6_route_problems(at: str, subnet: Subnet) -> Iterator[Problem]:
+    for number, route in enumerate(subnet.host_routes):
+        if route.next_hop != subnet.gateway:
+            yield Problem(
+                f"{at}.host_routes[{number}].next_hop",
+                "a router announces routes by itself only (RFC 4191); VMs are not told this one",
+                str(route.next_hop),
+                f"the gateway {subnet.gateway}",
+            )
+    if len(_routes_by_us(subnet)) > MOST_ROUTES:
+        yield Problem(
+            f"{at}.host_routes",
+            f"only the first {MOST_ROUTES} fit an advertisement",
+            str(len(subnet.host_routes)),
+            f"at most {MOST_ROUTES}",
+        )
