@@ -216,6 +216,7 @@ def identity(
     last: datetime = NOW + timedelta(days=3000),
     signs_code: bool = True,
     usage: bool = True,
+    issues: bool | None = None,
     length: int | None = None,
 ) -> Identity:
     """Return an identity, by default a signer's, issued by another or by itself."""
@@ -236,15 +237,16 @@ def identity(
         .add_extension(x509.BasicConstraints(authority, length), critical=True)
     )
     purpose = ExtendedKeyUsageOID.CODE_SIGNING if signs_code else ExtendedKeyUsageOID.SERVER_AUTH
-    if not authority:
+    if not authority or not signs_code:
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+    if not authority:
         builder = builder.add_extension(
             x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False
         )
     builder = builder.add_extension(
         x509.KeyUsage(
             digital_signature=usage and not authority,
-            key_cert_sign=usage and authority,
+            key_cert_sign=usage and authority if issues is None else issues,
             content_commitment=False,
             key_encipherment=not usage,
             data_encipherment=False,

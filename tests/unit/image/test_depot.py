@@ -193,6 +193,10 @@ def test_a_zip_bomb_is_bounded_by_what_it_declares_and_by_the_limit() -> None:
     lying = bomb.replace((5_000_000).to_bytes(4, "little"), (1000).to_bytes(4, "little"))
     with pytest.raises(ProtocolError, match="is broken"):
         archive.documents(io.BytesIO(lying), "m")
+    short = zipped({"x": b"\1" * 500})
+    longer = short.replace((500).to_bytes(4, "little"), (1000).to_bytes(4, "little"))
+    with pytest.raises(ProtocolError, match="not as long as it declares"):
+        archive.documents(io.BytesIO(longer), "m")
     many = zipped({f"vibs/{number}.xml": bytes(300_000) for number in range(5)})
     with pytest.raises(ProtocolError, match="are allowed"):
         archive.documents(io.BytesIO(many), "m", Limits(index_bytes=1_000_000))

@@ -250,18 +250,23 @@ def _may_sign_certificates(
         raise ValueError("an issuer's key may not sign certificates")
 
 
-def _is_authority(
-    _policy: verification.Policy, _certificate: x509.Certificate, basic: x509.BasicConstraints
+def _may_vouch_for_code(
+    _policy: verification.Policy,
+    _certificate: x509.Certificate,
+    usage: x509.ExtendedKeyUsage | None,
 ) -> None:
-    if not basic.ca:
-        raise ValueError("an issuer is no certificate authority")
+    # not RFC 5280's rule but everybody's: an authority for web servers is none for packages
+    if usage is not None and not _SIGNS_CODE.intersection(usage):
+        raise ValueError("an issuer's key is not one for signers of code")
 
 
-# RFC 5280, section 6.1.4 (k) and (n); the library checks path lengths, names and signatures
+# RFC 5280, section 6.1.4 (n); the library itself checks signatures, names, times, path lengths,
+# and of each issuer that it is a certificate authority (k)
 _AUTHORITY = (
     verification.ExtensionPolicy.permit_all()
-    .require_present(x509.BasicConstraints, verification.Criticality.AGNOSTIC, _is_authority)
+    .require_present(x509.BasicConstraints, verification.Criticality.AGNOSTIC, None)
     .may_be_present(x509.KeyUsage, verification.Criticality.AGNOSTIC, _may_sign_certificates)
+    .may_be_present(x509.ExtendedKeyUsage, verification.Criticality.AGNOSTIC, _may_vouch_for_code)
 )
 
 
