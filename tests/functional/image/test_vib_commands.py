@@ -235,3 +235,20 @@ def test_a_full_disk_is_told_and_nothing_stays(tmp_path: Path, words: tuple[str,
     assert "hint: free some space and try again" in done.stderr
     left = [line for line in done.stdout.splitlines() if not line.endswith("/lock")]
     assert not left
+
+
+def test_two_may_publish_at_once(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        raw = samples.sample(name=name)
+        samples.written(tmp_path, raw, f"{name}.vib")
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", MAIN, "depot", "publish", "www", f"{name}.vib"],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+        )
+        for name in ("one", "two", "three")
+    ]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    listed = visorctl("depot", "list", "www", "--format", "json", cwd=tmp_path)
+    assert [row["name"] for row in json.loads(listed)] == ["one", "three", "two"]

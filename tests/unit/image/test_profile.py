@@ -139,6 +139,16 @@ def test_a_kill_leaves_the_old_profile(
     assert {it.name for it in (image / "vibs").iterdir()} == {vib.file_name for vib in found}
 
 
+def test_what_a_killed_command_left_is_cleared_away(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    (image / "vibs").mkdir(parents=True)
+    for name in (".0123.incoming", "f" * 64 + ".vib"):
+        (image / "vibs" / name).touch()
+    install.install(image, [partner(tmp_path)], act())
+    (vib,) = profile.load(image).vibs
+    assert [path.name for path in (image / "vibs").iterdir()] == [vib.file_name]
+
+
 def test_only_one_command_changes_a_profile(tmp_path: Path) -> None:
     with (
         profile.locked(tmp_path),

@@ -1,11 +1,13 @@
 """Writes depots: an offline bundle, or a directory for a web server."""
 
+import fcntl
 import hashlib
 import io
+import os
 import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,6 +56,7 @@ def publish(
     client that reads meanwhile sees the old depot or the new one.
     """
     with ExitStack() as stack:
+        stack.enter_context(_only_publisher(directory))
         packages = {
             package.descriptor.file_name: package
             for package in (stack.enter_context(opened(path)) for path in _all(files, directory))
@@ -72,9 +75,22 @@ def publish(
 def _all(files: Sequence[Path], directory: Path) -> Iterator[Path]:
     """Yield the packages of a directory, then the new ones, which win over equal ids."""
     with about(directory):
-        directory.mkdir(parents=True, exist_ok=True)
         yield from sorted((directory / "vib20").glob("*/*.vib"))
     yield from files
+
+
+@contextmanager
+def _only_publisher(directory: Path) -> Iterator[None]:
+    """Make the directory and wait for whoever publishes to it: each lists what all have put in."""
+    with about(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with about(directory):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _copy(package: Package, target: Path) -> None:
