@@ -103,6 +103,7 @@ def port_set(
             f"{device_type!r} is no device type", hint=f"valid: {', '.join(DEVICE_TYPES)}"
         )
     client = Client()
+    revision = client.get("/v1/health")["store_revision"]  # before the ports, which so are no older
     ports = _stored_ports(client)
     entry: dict[str, Any] = ports.setdefault(index, {"index": index})
     if device is not None:
@@ -112,7 +113,8 @@ def port_set(
         if device_type == "none":
             entry.pop("device", None)
     value = [ports[number] for number in sorted(ports)]
-    client.call("PATCH", KEY, {"ptp_config.port": value})
+    query = {"expected_revision": revision}
+    client.call("PATCH", KEY, {"ptp_config.port": value}, query=query)
 
 
 def _stored_ports(client: Client) -> dict[int, dict[str, Any]]:
