@@ -1,0 +1,109 @@
+"""What the kernel tells of unasked: devices, addresses and host routes that come and go.
+
+Messages are lost when they come faster than they are read (netlink(7), ENOBUFS); then all that was
+known is doubtful, and `Lost` says so.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from chronovisor.errors import ProtocolError
+from chronovisor.net.wiring.netlink import address as addresses
+from chronovisor.net.wiring.netlink import link as links
+from chronovisor.net.wiring.netlink import message as m
+from chronovisor.net.wiring.netlink import route as routes
+from chronovisor.net.wiring.netlink.address import DeviceAddress
+from chronovisor.net.wiring.netlink.channel import Overrun, opened, receive
+from chronovisor.net.wiring.netlink.link import Link
+from chronovisor.net.wiring.netlink.route import Route
+
+GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
+"""RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR and _IPV6_ROUTE."""
+
+_DATAGRAMS_AT_ONCE = 64  # then others on the event loop have their turn
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChanged:
+    """A device is new or differs from before."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class LinkGone:
+    """A device was removed, or moved to another network namespace."""
+
+    index: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddressGone:
+    """A device lost an address."""
+
+    address: DeviceAddress
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChanged:
+    """A route to a single address came (`gone` is false) or went."""
+
+    route: Route
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Something happened that was not heard; everything must be read again."""
+
+
+Event = LinkChanged | LinkGone | AddressGone | RouteChanged | Lost
+
+
+def events(data: bytes) -> Iterator[Event]:
+    """Yield what a datagram tells of that matters here. Raises `ProtocolError`."""
+    for message in m.split(data):
+        if message.kind == links.NEW:
+            yield LinkChanged(Link.unpack(message.body))
+        elif message.kind == links.DELETE:
+            gone = Link.unpack(message.body)
+            yield LinkGone(gone.index, gone.name)
+        elif message.kind == addresses.DELETE:
+            yield AddressGone(DeviceAddress.unpack(message.body))
+        elif message.kind in (routes.NEW, routes.DELETE) and routes.leads_to_a_host(message.body):
+            yield RouteChanged(Route.unpack(message.body), message.kind == routes.DELETE)
+
+
+class Listener:
+    """Calls `heard` on the event loop with each event, from `start` until `close`."""
+
+    def __init__(self, heard: Callable[[Event], None]) -> None:
+        self._heard = heard
+        self._socket: socket.socket | None = None
+
+    def start(self) -> None:
+        """Begin to listen, in the running event loop. Raises `ToolFailed`."""
+        self._socket = opened(GROUPS, blocking=False)
+        asyncio.get_running_loop().add_reader(self._socket, self._read)
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def _read(self) -> None:
+        for _ in range(_DATAGRAMS_AT_ONCE):
+            if self._socket is None:  # closed by what heard an event
+                return
+            try:
+                for event in events(receive(self._socket)):
+                    self._heard(event)
+            except BlockingIOError:
+                return
+            except (Overrun, ProtocolError):
+                self._heard(Lost())
