@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chronovisor.clock.daemons import write
 from chronovisor.clock.state import Memory, Verdict
+from chronovisor.errors import Unavailable
 
 
 class MemoryFile:
@@ -36,7 +37,13 @@ class MemoryFile:
     def write(self, memory: Memory, verdict: Verdict) -> None:
         """Keep the memory; raises `Unavailable` where it cannot be written."""
         if memory.grandmaster is None:
-            self._path.unlink(missing_ok=True)
+            self._forget()
             return
         until_s = None if verdict.state.synchronized else memory.synchronized_until_s
         write(self._path, json.dumps({"grandmaster": memory.grandmaster, "until_s": until_s}))
+
+    def _forget(self) -> None:
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            raise Unavailable(f"cannot remove {self._path}: {error.strerror}") from error

@@ -67,3 +67,10 @@ def test_a_memory_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable, match=r"cannot write .*/file/memory\.json"):
         MemoryFile(tmp_path / "file" / "memory.json").write(Memory("gm", 1.0), LOST)
+
+
+def test_a_memory_that_cannot_be_removed_says_so(tmp_path: Path) -> None:
+    """The watch takes that as it takes a full disk, and goes on."""
+    (tmp_path / "memory.json").mkdir()
+    with pytest.raises(Unavailable, match="cannot remove "):
+        MemoryFile(tmp_path / "memory.json").write(Memory(), LOST)
