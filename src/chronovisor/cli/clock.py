@@ -142,7 +142,11 @@ FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A trx.conf; 
 def check(file: FileArgument, output: FormatOption = Format.TEXT) -> None:
     """Judge a trx.conf; every error is named with its line and column."""
     answer = Client().call(
-        "POST", "/v1/clock/trx-conf/check", _bytes(file), content_type="text/plain"
+        "POST",
+        "/v1/clock/trx-conf/check",
+        _bytes(file),
+        query={"name": file.name},
+        content_type="text/plain",
     )
     emit(answer, output, lambda now: f"{file}: {now['options']} options, no errors")
 
@@ -156,7 +160,7 @@ def import_file(
         "POST",
         "/v1/clock/trx-conf/import",
         _bytes(file),
-        query={"comment": comment or None},
+        query={"comment": comment or None, "name": file.name},
         content_type="text/plain",
     )
     emit(

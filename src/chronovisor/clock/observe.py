@@ -49,7 +49,10 @@ _FOLLOWING = (PortState.UNCALIBRATED, PortState.SLAVE)
 
 @dataclass(slots=True)
 class Seen:
-    """The newest of everything; `reading` is None while ptp4l does not answer."""
+    """The newest of everything; `reading` is None while ptp4l does not answer.
+
+    `outdated` says that events have told of another grandmaster than the reading knows.
+    """
 
     reading: Status | None = None
     silence: str = "ptp4l has not been asked yet"
@@ -57,6 +60,7 @@ class Seen:
     port_states: dict[int, PortState] = field(default_factory=dict)
     transitions: Counter[int] = field(default_factory=Counter)
     grandmaster: str | None = None
+    outdated: bool = False
     _ingress_time_ns: int = 0
 
     @property
@@ -71,7 +75,7 @@ class Seen:
 
     def take_reading(self, reading: Status, now_s: float) -> None:
         """Note a full reading."""
-        self.reading, self.silence = reading, ""
+        self.reading, self.silence, self.outdated = reading, "", False
         self.take_time_status(reading.time_status, now_s)
         for port in reading.ports:
             self.take_port(port.data_set)
@@ -81,6 +85,7 @@ class Seen:
         grandmaster = str(status.grandmaster_identity) if status.grandmaster_present else None
         if grandmaster != self.grandmaster:
             self.grandmaster = grandmaster
+            self.outdated = True
             self.samples.clear()  # offsets from another master say nothing about this one
             # A time status of the new master may still carry the old one's last offset.
             self._ingress_time_ns = status.ingress_time_ns
@@ -88,8 +93,19 @@ class Seen:
         if grandmaster is None or status.ingress_time_ns in (0, self._ingress_time_ns):
             return False
         self._ingress_time_ns = status.ingress_time_ns
+        if status.master_offset_ns == 0 and not self.path_delay_ns:
+            return False  # Sync messages arrive, but nothing is computed from them yet
         self.samples.append(Sample(now_s, float(status.master_offset_ns)))
         return True
+
+    @property
+    def path_delay_ns(self) -> float | None:
+        """Return the delay to the master or, where ports measure it one by one (P2P), the peer."""
+        if self.reading is None:
+            return None
+        following = (p.data_set for p in self.reading.ports if p.data_set.port_state in _FOLLOWING)
+        peer_ns = next((port.peer_mean_path_delay_ns for port in following), 0.0)
+        return self.reading.current.mean_path_delay_ns or peer_ns
 
     def take_port(self, port: PortDataSet) -> bool:
         """Note a port's state; return whether it changed."""
@@ -190,5 +206,7 @@ class Observer:
                 news = True
             case _:
                 news = False
+        if self.seen.outdated:
+            self._hurried.set()
         if news:
             self._changed()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from chronovisor.clock import addresses, daemons, devices, live, report
+from chronovisor.clock import addresses, daemons, devices, live, privileges, report
 from chronovisor.clock.engine import Engine
 from chronovisor.clock.memory import MemoryFile
 from chronovisor.clock.plan import DAEMONS, Action, AssignAddress, Observed, SetLive, Wanted, plan
@@ -18,13 +18,18 @@ from chronovisor.clock.settings import SystemTime
 from chronovisor.clock.state import Verdict
 from chronovisor.clock.status import ClockStatus
 from chronovisor.clock.watch import Watch
-from chronovisor.errors import ChronovisorError
+from chronovisor.errors import ChronovisorError, Problem
 from chronovisor.worlds import Supervisor
 
 RECONCILE_S = 5.0
 """How often drift is repaired without anything having told us of it."""
 
 Publish = Callable[[str, dict[str, Any]], None]
+
+
+def obstacles(settings: SystemTime) -> list[Problem]:
+    """Return what keeps this machine, as it is now, from following the settings."""
+    return [*devices.check(settings), *privileges.check(settings)]
 
 
 class ClockPlane:
@@ -69,7 +74,8 @@ class ClockPlane:
         return plan(wanted, await self._observe(wanted))
 
     def status(self) -> ClockStatus:
-        """Return all that is known of the clock now."""
+        """Return all that is known of the clock now, its state judged at this very moment."""
+        self._watch.judge()
         worlds = {world.name: world for world in self._supervisor.worlds()}
         notices = (*self._engine.notices(), *([self.problem] if self.problem else []))
         return report.status(
@@ -99,7 +105,7 @@ class ClockPlane:
         """Do what is missing. What cannot be done is said in `problem` and tried again."""
         if self._engine.release is None:
             await self._engine.detect()
-        found = devices.check(settings)
+        found = obstacles(settings)
         problem = "; ".join(one.message for one in found)
         try:
             for action in [] if found else await self.plan(settings):

@@ -92,13 +92,12 @@ def _iso(at_ns: int) -> str:
 
 
 def _path_delay_ns(seen: Seen | None, reading: Status | None) -> float | None:
-    if seen is None or reading is None or seen.master is None:
-        return None
-    return reading.current.mean_path_delay_ns
+    return seen.path_delay_ns if seen and reading and seen.master else None
 
 
 def _grandmaster(watch: Watch, reading: Status | None) -> Grandmaster | None:
-    if reading is None:
+    seen = watch.observer.seen if watch.observer else None
+    if reading is None or seen is None or seen.outdated:
         return None
     parent, properties = reading.parent, reading.time_properties
     quality = parent.grandmaster_clock_quality

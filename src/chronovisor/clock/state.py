@@ -96,8 +96,8 @@ class PortSeen:
 class Evidence:
     """All that a verdict rests on, as it was seen at one moment.
 
-    `not_chosen` and `other_domains` are words about clocks that announce themselves, in our domain
-    and in others.
+    `silence` says why ptp4l's data sets are not known, empty while they are. `not_chosen` and
+    `other_domains` are words about clocks that announce themselves, in our domain and in others.
     """
 
     enabled: bool = True
@@ -107,7 +107,7 @@ class Evidence:
     daemon: Daemon = Daemon.RUNNING
     daemon_reason: str = ""
     missing_devices: tuple[str, ...] = ()
-    answers: bool = True
+    silence: str = ""
     ports: tuple[PortSeen, ...] = ()
     grandmaster: str | None = None
     not_chosen: tuple[str, ...] = ()
@@ -170,8 +170,8 @@ def _broken(evidence: Evidence) -> str:
 def _obstacle(evidence: Evidence) -> Verdict | None:
     if evidence.daemon is Daemon.WAITING:
         return Verdict(ClockState.UNSYNCHRONIZED, evidence.daemon_reason)
-    if not evidence.answers:
-        return Verdict(ClockState.UNSYNCHRONIZED, "ptp4l does not answer on its management socket")
+    if evidence.silence:
+        return Verdict(ClockState.UNSYNCHRONIZED, evidence.silence)
     faulty = [port for port in evidence.ports if port.state is PortState.FAULTY]
     if faulty and len(faulty) == len(evidence.ports):
         words = ", ".join(_fault(port) for port in faulty)
@@ -246,10 +246,9 @@ def _by_offsets(evidence: Evidence, master: str, needed: int) -> Verdict:
     if evidence.disciplined and slave and typical_ns <= LOCK_LIMIT_NS[evidence.hardware]:
         return Verdict(ClockState.LOCKED, f"{master}: typical offset {typical_ns:.0f} ns")
     if evidence.disciplined:
-        aim = f"{LOCK_LIMIT_NS[evidence.hardware]:.0f} ns"
-        return Verdict(
-            ClockState.TRACKING, f"{master}: typical offset {typical_ns:.0f} ns, locked from {aim}"
-        )
+        missing = "" if slave else "; its port is not SLAVE yet"
+        aim = f"locked within {LOCK_LIMIT_NS[evidence.hardware]:.0f} ns{missing}"
+        return Verdict(ClockState.TRACKING, f"{master}: typical offset {typical_ns:.0f} ns, {aim}")
     return Verdict(ClockState.TRACKING, f"{master}: offsets are fresh and steady; monitored only")
 
 

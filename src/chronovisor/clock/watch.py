@@ -132,9 +132,10 @@ class Watch:
                 async with asyncio.timeout(TICK_S):
                     await self._news.wait()
             self._news.clear()
-            self._judge()
+            self.judge()
 
-    def _judge(self) -> None:
+    def judge(self) -> None:
+        """Judge the state from what is known at this moment."""
         now_s = boottime_s()
         evidence = self._evidence()
         verdict = judge(evidence, self._memory, now_s)
@@ -156,13 +157,12 @@ class Watch:
             return
         newest = evidence.samples[-1]
         self._sampled_at_s = newest.at_s
-        reading = self.observer.seen.reading if self.observer else None
         self._publish(
             "clock.sample",
             {
                 "state": self.verdict.state,
                 "offset_ns": newest.offset_ns,
-                "mean_path_delay_ns": reading.current.mean_path_delay_ns if reading else None,
+                "mean_path_delay_ns": self.observer.seen.path_delay_ns if self.observer else None,
                 "grandmaster": evidence.grandmaster,
             },
         )
@@ -184,7 +184,7 @@ class Watch:
             missing_devices=tuple(
                 name for name, device in self.devices.items() if device is None or not device.up
             ),
-            answers=reading is not None,
+            silence=seen.silence if seen else "ptp4l has not been asked yet",
             ports=tuple(
                 PortSeen(number, port.device, state, self._link_up(port.device))
                 for number, port in enumerate(ports, 1)

@@ -83,15 +83,15 @@ class SystemTimeSource:
         self._refuse(trx_conf.judge(self._overlay, self._engine.catalogue, settings))
         return self._laid(settings, self._overlay).settings
 
-    def check(self, content: bytes) -> TrxConf:
+    def check(self, content: bytes, name: str) -> TrxConf:
         """Return a file's content if it could hold; raises `InvalidInput` with every error."""
         settings = self._stored_settings()
-        return trx_conf.checked(content, self._engine.catalogue, settings, name=self._file.name)
+        return trx_conf.checked(content, self._engine.catalogue, settings, name=name)
 
-    def import_file(self, content: bytes, *, author: str, comment: str) -> Commit:
+    def import_file(self, content: bytes, name: str, *, author: str, comment: str) -> Commit:
         """Move a file's options into the store, as one commit."""
         revision = self._store.revision
-        file = self.check(content)
+        file = self.check(content, name)
         laid = self._laid(self._stored_settings(), file)
         value = self.stored()
         for field, origin in laid.origins.items():
@@ -102,7 +102,7 @@ class SystemTimeSource:
         return self._store.commit(
             [Change(PATH, value)],
             author=author,
-            comment=comment or f"options of a {self._file.name}",
+            comment=comment or f"options of {name}",
             expected_revision=revision,
         )
 
@@ -134,7 +134,9 @@ class SystemTimeSource:
         """Have the file hold if it can; return what is wrong with it."""
         try:
             content = self._content()
-            self._overlay = self.check(content) if content else TrxConf(name=self._file.name)
+            self._overlay = (
+                self.check(content, self._file.name) if content else TrxConf(name=self._file.name)
+            )
         except OSError as error:
             return f"{self._file} cannot be read: {error.strerror}"
         except ChronovisorError as error:

@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from chronovisor import __version__
-from chronovisor.clock import devices
 from chronovisor.clock.engine import Engine
-from chronovisor.clock.plane import ClockPlane
+from chronovisor.clock.plane import ClockPlane, obstacles
 from chronovisor.clock.settings import PATH as SYSTEM_TIME
+from chronovisor.clock.settings import SystemTime
 from chronovisor.config import (
     Commit,
     ConfigStore,
@@ -164,10 +164,18 @@ class Visord:
         Asked before a change only: a device that goes away later makes no stored setting wrong.
         """
         if str(path) == SYSTEM_TIME and value is not None:
-            settings = self.system_time.proposed(value)
-            problems = devices.check(settings)
-            if problems:
-                raise InvalidInput(str(problems[0].message), problems)
+            self.feasible(value)
+
+    def feasible(self, value: object) -> SystemTime:
+        """Return the time settings that a stored value would make hold on this machine.
+
+        Raises `InvalidInput` with every problem.
+        """
+        settings = self.system_time.proposed(value)
+        problems = obstacles(settings)
+        if problems:
+            raise InvalidInput(problems[0].message, problems)
+        return settings
 
     def origins(self, path: KeyPath, *, secrets: bool) -> list[Origin]:
         """Return every field of a key that holds now, with its origin."""

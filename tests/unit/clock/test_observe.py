@@ -67,7 +67,7 @@ def test_an_offset_told_twice_counts_once() -> None:
 
 
 def test_only_the_newest_offsets_are_kept() -> None:
-    seen = following(*range(SAMPLES_KEPT + 10))
+    seen = following(*range(1, SAMPLES_KEPT + 10))
     assert len(seen.samples) == SAMPLES_KEPT
     assert seen.samples[-1].offset_ns == SAMPLES_KEPT + 9
 
@@ -120,3 +120,28 @@ def test_figures_of_offsets(
 
 def test_an_offset_of_this_moment_is_not_younger_than_that() -> None:
     assert offset((Sample(10.0, 1.0),), 9.9).age_s == 0.0
+
+
+def test_offset_zero_is_none_before_a_path_delay_is_known() -> None:
+    seen = Seen(grandmaster=str(GM1))
+    assert not seen.take_time_status(time_status(1, 0), 1.0), "nothing is computed from Sync yet"
+    assert seen.take_time_status(time_status(2, -3), 2.0)
+
+
+def test_a_change_of_grandmaster_makes_the_reading_outdated() -> None:
+    seen = following(1)
+    assert not seen.outdated
+    seen.take_time_status(time_status(2, 2, GM2), 2.0)
+    assert seen.outdated
+
+
+def test_a_grandmaster_counts_while_a_port_follows_it() -> None:
+    seen = following(1)
+    for state, master in (
+        (PortState.LISTENING, None),
+        (PortState.UNCALIBRATED, str(GM1)),
+        (PortState.SLAVE, str(GM1)),
+        (PortState.FAULTY, None),
+    ):
+        seen.take_port(port(1, state))
+        assert seen.master == master

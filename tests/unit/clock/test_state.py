@@ -72,7 +72,11 @@ def spread(step_ns: float) -> tuple[Sample, ...]:
             id="daemon-waits-after-lock",
         ),
         pytest.param(
-            replace(LISTENING, answers=False), NOTHING, "unsynchronized", "answer", id="no-answer"
+            replace(LISTENING, silence="ptp4l is silent"),
+            NOTHING,
+            "unsynchronized",
+            "ptp4l is silent",
+            id="no-answer",
         ),
         pytest.param(LISTENING, NOTHING, "unsynchronized", "domain 0 arrives on eth0", id="no-gm"),
         pytest.param(
@@ -149,7 +153,7 @@ def spread(step_ns: float) -> tuple[Sample, ...]:
             replace(STEERING, samples=tuple(Sample(NOW_S, 5e6) for _ in range(8))),
             NOTHING,
             "tracking",
-            "locked from 100000 ns",
+            "locked within 100000 ns",
             id="steady-but-far",
         ),
         pytest.param(

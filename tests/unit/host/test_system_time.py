@@ -185,15 +185,17 @@ def test_a_value_is_judged_with_the_file_over_it(host: Host) -> None:
 
 def test_every_error_of_a_file_comes_at_once(host: Host) -> None:
     with pytest.raises(InvalidInput) as caught:
-        host.source().check(b"nonsense\nptp4l:priority1 999\nptp4l:port9:BMCA ptp\nptp4l:x\n")
+        host.source().check(
+            b"nonsense\nptp4l:priority1 999\nptp4l:port9:BMCA ptp\nptp4l:x\n", "trx.conf"
+        )
     places = [problem.where for problem in caught.value.problems]
     assert places == ["trx.conf:1:1", "trx.conf:2:17", "trx.conf:3:13", "trx.conf:4:8"]
 
 
 def test_importing_stores_what_the_file_gave(host: Host) -> None:
     source = host.source()
-    commit = source.import_file(GOOD.encode(), author="a test", comment="")
-    assert commit.comment == "options of a trx.conf"
+    commit = source.import_file(GOOD.encode(), "a.conf", author="a test", comment="")
+    assert commit.comment == "options of a.conf"
     assert given(source) == {"priority1": 11, 4: {"logSyncInterval": -3}}
     assert source.overlays() == []
     assert source.export() == GOOD
@@ -203,7 +205,7 @@ def test_importing_replaces_an_option_under_its_deprecated_name(host: Host) -> N
     host.engine.release = Release(4, 4)
     host.set({**PORTS, "options": {"ptp4l": {"slaveOnly": 0}}})
     source = host.source()
-    source.import_file(b"ptp4l:clientOnly 1\n", author="a test", comment="")
+    source.import_file(b"ptp4l:clientOnly 1\n", "a.conf", author="a test", comment="")
     assert given(source) == {"clientOnly": 1}
 
 

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from chronovisor.errors import InvalidInput
 
+_LONGEST_NAME = "ptp-client-4194304-01234567.sock"
+"""The management client's own socket (`clock.ptp`), with the largest pid there is."""
+
 _SUN_PATH = 107  # bytes of a Unix socket's path, unix(7), without the terminator
 
 
@@ -19,7 +22,7 @@ class Paths:
     directory: Path
 
     def __post_init__(self) -> None:
-        longest = str(self.read_only_socket)
+        longest = str(self.directory / _LONGEST_NAME)
         size = len(longest.encode())
         if size > _SUN_PATH:
             raise InvalidInput(

@@ -3,7 +3,7 @@
 from asyncio import to_thread
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Request
+from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
@@ -16,6 +16,8 @@ from chronovisor.host.api.peer import Peer, writer
 from chronovisor.host.api.shapes import CommitShape, commit_shape
 
 router = APIRouter(prefix="/v1/clock", tags=["clock"])
+
+FileName = Annotated[str, Query(max_length=255)]
 
 Writer = Annotated[Peer, Depends(writer)]
 
@@ -66,7 +68,7 @@ async def plan(request: Request, body: Annotated[ProposalShape, Body()]) -> list
     value = body.value
     if value is None:
         value = with_fields(visord.system_time.stored(), body.fields or {})
-    proposed = visord.system_time.proposed(value)
+    proposed = visord.feasible(value)
     return [_shape(action) for action in await visord.clock.plan(proposed)]
 
 
@@ -75,21 +77,26 @@ def _shape(action: Action) -> ActionShape:
 
 
 @router.post("/trx-conf/check")
-async def check(request: Request) -> CheckShape:
-    """Judge a trx.conf (the request's body); every error has its line and column."""
+async def check(request: Request, name: FileName = "trx.conf") -> CheckShape:
+    """Judge a trx.conf (the request's body); every error has its line and column.
+
+    `name` is what errors call the file.
+    """
     body = await request.body()
     # In a thread: a file full of errors takes seconds
-    file = await to_thread(visord_of(request).system_time.check, body)
+    file = await to_thread(visord_of(request).system_time.check, body, name)
     return CheckShape(options=len(file.entries))
 
 
 @router.post("/trx-conf/import")
-async def import_trx_conf(request: Request, peer: Writer, comment: str = "") -> CommitShape:
+async def import_trx_conf(
+    request: Request, peer: Writer, comment: str = "", name: FileName = "trx.conf"
+) -> CommitShape:
     """Move the options of a trx.conf (the request's body) into the store."""
     body = await request.body()
     visord = visord_of(request)
     commit = await to_thread(
-        visord.system_time.import_file, body, author=str(peer), comment=comment
+        visord.system_time.import_file, body, name, author=str(peer), comment=comment
     )
     return commit_shape(visord.store.masked(commit))
 
