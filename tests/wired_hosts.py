@@ -8,7 +8,8 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ def run(*words: str, check: bool = True, text: str | None = None) -> str:
     if check and done.returncode:
         raise AssertionError(f"{' '.join(words)}: {done.stderr or done.stdout}")
     return done.stdout
+
+
+def until(what: str, probe: Callable[[], bool]) -> None:
+    """Return as soon as `probe` says so; fail naming `what`."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not probe():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {DEADLINE_S:g} s: {what}")
+        time.sleep(0.02)
 
 
 class Namespace:
@@ -158,7 +168,7 @@ class Host:
         self._stem = f"cvw{os.getpid()}-{next(_numbers)}"
         self.namespace = Namespace(f"{self._stem}-host")
         self.vms: dict[int, Namespace] = {}
-        self._open: list[WiringProcess] = []
+        self._open: list[WiringProcess | Capture | Stream] = []
 
     def vm(self, number: int) -> Namespace:
         """Return a VM behind tapN that believes its whole /16 to be on its link."""
@@ -181,8 +191,21 @@ class Host:
 
     def wiring(self) -> WiringProcess:
         """Start a process that wires this host's taps."""
-        self._open.append(WiringProcess(self.namespace))
-        return self._open[-1]
+        made = WiringProcess(self.namespace)
+        self._open.append(made)
+        return made
+
+    def capture(self, namespace: Namespace, *words: str) -> "Capture":
+        """Begin to capture what arrives at a VM's interface."""
+        made = Capture(namespace, "eth0", words)
+        self._open.append(made)
+        return made
+
+    def stream(self, source: Namespace, target: str) -> "Stream":
+        """Begin to send echo requests from a VM."""
+        made = Stream(source, target)
+        self._open.append(made)
+        return made
 
     def remove(self) -> None:
         for one in self._open:
@@ -219,6 +242,10 @@ class Stream:
         assert self._process.stdout
         assert self._process.stdout.readline() == "ready\n"
 
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
     def stop(self) -> tuple[int, list[int]]:
         """Return how many were sent, and the numbers of those not answered."""
         out, _ = self._process.communicate("stop\n", timeout=DEADLINE_S)
@@ -231,7 +258,9 @@ class Capture:
 
     def __init__(self, namespace: Namespace, device: str, words: Sequence[str] = ()) -> None:
         self._process = subprocess.Popen(
-            namespace.argv("tcpdump", "-lnne", "-Q", "in", "-i", device, *words),
+            namespace.argv(
+                "tcpdump", "--immediate-mode", "-lnne", "-Q", "in", "-i", device, *words
+            ),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -241,8 +270,12 @@ class Capture:
             if "listening on" in line:
                 break
 
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
     def stop(self) -> list[str]:
         """Return what was seen."""
         self._process.terminate()
         out, _ = self._process.communicate(timeout=DEADLINE_S)
-        return out.splitlines()
+        return [line for line in out.splitlines() if line]
