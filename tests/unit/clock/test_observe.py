@@ -133,15 +133,3 @@ def test_a_change_of_grandmaster_makes_the_reading_outdated() -> None:
     assert not seen.outdated
     seen.take_time_status(time_status(2, 2, GM2), 2.0)
     assert seen.outdated
-
-
-def test_a_grandmaster_counts_while_a_port_follows_it() -> None:
-    seen = following(1)
-    for state, master in (
-        (PortState.LISTENING, None),
-        (PortState.UNCALIBRATED, str(GM1)),
-        (PortState.SLAVE, str(GM1)),
-        (PortState.FAULTY, None),
-    ):
-        seen.take_port(port(1, state))
-        assert seen.master == master
