@@ -65,7 +65,7 @@ def parse(data: bytes) -> Iterator[Link]:
         length, kind, *_ = _HEADER.unpack_from(data, offset)
         message = data[offset + _HEADER.size : offset + length]
         offset += max((length + 3) & ~3, _HEADER.size)
-        if kind not in (_RTM_NEWLINK, _RTM_DELLINK):
+        if kind not in (_RTM_NEWLINK, _RTM_DELLINK) or len(message) < _LINK.size:
             continue
         family, _, index, *_ = _LINK.unpack_from(message)
         if family == _AF_BRIDGE:  # a port left or joined a bridge; the device itself stays
@@ -78,6 +78,6 @@ def _name(message: bytes) -> str | None:
     while offset + _ATTRIBUTE.size <= len(message):
         length, kind = _ATTRIBUTE.unpack_from(message, offset)
         if kind == _IFLA_IFNAME:
-            return message[offset + _ATTRIBUTE.size : offset + length].rstrip(b"\0").decode()
+            return message[offset + _ATTRIBUTE.size : offset + length].rstrip(b"\0").decode(errors="surrogateescape")
         offset += max((length + 3) & ~3, _ATTRIBUTE.size)
     return None
