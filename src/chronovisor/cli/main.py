@@ -56,6 +56,7 @@ GROUPS = {
     "host": "This host: health, events, metrics.",
     "image": "The packages of this host: install, remove, list, status.",
     "lab": "A small data centre in network namespaces.",
+    "net": "VM ports: routed, fenced, served.",
     "vib": "Packages as files: create, sign, verify, show, extract, diff.",
     "world": "Supervised processes: list, show, logs, restart.",
 }

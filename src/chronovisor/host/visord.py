@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 import structlog
+from pydantic import ValidationError
 
 from chronovisor import __version__
 from chronovisor.clock.engine import Engine
@@ -32,6 +33,8 @@ from chronovisor.host.events import EventBus
 from chronovisor.host.health import Condition, Health, Part, worst
 from chronovisor.host.schema import registry
 from chronovisor.host.system_time import SystemTimeSource
+from chronovisor.host.vm_networking import VmNetworkingSource
+from chronovisor.net.plane import NetPlane
 from chronovisor.worlds import State, Supervisor, World
 
 log = structlog.get_logger()
@@ -41,6 +44,9 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 30.0
 
 RECOVERED_S = 10.0
 """How long a part that broke must run before health calls it well again."""
+
+MOST_REASONS = 5
+"""Reasons of one part that health names; a thousand ports may have one each."""
 
 FILES_S = 1.0
 """How often /etc/chronovisor is looked at for a changed trx.conf: one stat(2)."""
@@ -62,6 +68,8 @@ class Visord:
         self.clock = ClockPlane(
             self.supervisor, engine, directories.run / "clock", self.events.publish
         )
+        self.net = NetPlane(self.supervisor, directories.run, directories.var, self.events.publish)
+        self.vm_networking = VmNetworkingSource(self.store, self.net)
         self._started_s = time.monotonic()
         self._broken: dict[str, str] = {}
         self._trial_changed = asyncio.Event()
@@ -79,10 +87,12 @@ class Visord:
             adopted = await self.supervisor.adopt()
             log.info("adopted worlds", worlds=[world.name for world in adopted])
             await asyncio.to_thread(self.system_time.reload)
-            self._apply_settings()
+            self._apply_time_settings()
+            self._apply_net_settings()
             async with asyncio.TaskGroup() as tasks:
                 parts = [
                     tasks.create_task(self._keep("clock", self.clock.run)),
+                    tasks.create_task(self._keep("net", self.net.run)),
                     tasks.create_task(self._keep("trials", self._expire_trials)),
                     tasks.create_task(self._keep("files", self._watch_files)),
                     tasks.create_task(self._keep("watchdog", notify.feed_watchdog)),
@@ -121,7 +131,8 @@ class Visord:
         self.events.publish("config.commit", shown.model_dump())
         self._trial_changed.set()
         if any(str(change.path) == SYSTEM_TIME for change in commit.changes):
-            self._apply_settings()
+            self._apply_time_settings()
+        self.vm_networking.committed(commit)
 
     def _world_changed(self, world: World) -> None:
         log.info("world", name=world.name, state=world.state.value, reason=world.reason)
@@ -130,7 +141,13 @@ class Visord:
             {"name": world.name, "state": world.state, "reason": world.reason, "pid": world.pid},
         )
 
-    def _apply_settings(self) -> None:
+    def _apply_net_settings(self) -> None:
+        try:
+            self.vm_networking.apply()
+        except (InvalidInput, ValidationError) as error:  # of an older release
+            log.error("stored settings of VM networking are not applied", reason=str(error))
+
+    def _apply_time_settings(self) -> None:
         if self._store_lost_everything() and not self.system_time.stored():
             return  # defaults would stop what runs; the alarm says what happened
         try:
@@ -155,7 +172,7 @@ class Visord:
         while True:
             if await asyncio.to_thread(self.system_time.reload):
                 self.events.publish("clock.trx_conf", {"problem": self.system_time.problem})
-                self._apply_settings()
+                self._apply_time_settings()
             await asyncio.sleep(FILES_S)
 
     def refuse_impossible(self, path: KeyPath, value: object) -> None:
@@ -165,6 +182,9 @@ class Visord:
         """
         if str(path) == SYSTEM_TIME and value is not None:
             self.feasible(value)
+        elif path.group == "net" and value is not None:
+            self.registry.validate(path, value)
+            self.vm_networking.refuse_clash(path, value)
 
     def feasible(self, value: object) -> SystemTime:
         """Return the time settings that a stored value would make hold on this machine.
@@ -188,7 +208,13 @@ class Visord:
 
     def health(self) -> Health:
         """Return how every part is."""
-        parts = (self._store_part(), self._clock_part(), self._worlds_part(), *self._broken_parts())
+        parts = (
+            self._store_part(),
+            self._clock_part(),
+            self._net_part(),
+            self._worlds_part(),
+            *self._broken_parts(),
+        )
         return Health(
             condition=worst(parts),
             version=__version__,
@@ -210,6 +236,17 @@ class Visord:
             reasons.append(f"clock is {verdict.state}: {verdict.reason}")
         condition = Condition.DEGRADED if reasons else Condition.OK
         return Part(name="clock", condition=condition, reason="; ".join(reasons))
+
+    def _net_part(self) -> Part:
+        reasons = [self.net.problem] if self.net.problem else []
+        reasons += [str(problem) for problem in self.net.problems()]
+        states = self.net.states() if self.net.enabled else {}
+        reasons += [f"port {one}: {it.problem}" for one, it in states.items() if it.problem]
+        more = f" (and {len(reasons) - MOST_REASONS} more)" if len(reasons) > MOST_REASONS else ""
+        reason = "; ".join(reasons[:MOST_REASONS]) + more
+        return Part(
+            name="net", condition=Condition.DEGRADED if reasons else Condition.OK, reason=reason
+        )
 
     def _worlds_part(self) -> Part:
         failed = [w for w in self.supervisor.worlds() if w.state in (State.FAILED, State.BACKOFF)]

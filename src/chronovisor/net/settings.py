@@ -3,7 +3,8 @@
 - `host/net/networks/<id>`: what VMs believe they are connected to (one subnet per family);
 - `host/net/security_groups/<id>`: which traffic a port's group lets through;
 - `host/net/ports/<id>`: one VM interface: its tap, its addresses, its network and groups;
-- `host/net/metadata`: where VMs' metadata come from.
+- `host/net/metadata`: where VMs' metadata come from;
+- `host/net/vm_networking`: whether this host does any of it.
 
 Nothing here knows of OpenStack or of routers beyond the host: both use these models.
 """
@@ -26,6 +27,7 @@ NETWORKS = "host/net/networks"
 SECURITY_GROUPS = "host/net/security_groups"
 PORTS = "host/net/ports"
 METADATA = "host/net/metadata"
+VM_NETWORKING = "host/net/vm_networking"
 
 MOST_USER_DATA = 65535
 """Bytes of user data (and of vendor data) that a VM can be given; Nova has the same bound."""
@@ -310,6 +312,21 @@ def _http_url(text: str) -> str:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError(f"{text!r} holds characters that no URL has")
     return text
+
+
+class VmNetworking(_Settings):
+    """Routed VM networking of this host: `host/net/vm_networking`.
+
+    Not enabled, Chronovisor leaves taps, routes, firewall and DHCP alone: nothing is added, and
+    what was wired stays as it is. Enabled, every device whose name matches `tap_patterns` (`*` at the
+    end stands for any ending) is closed until a port claims it.
+    """
+
+    enabled: bool = False
+    tap_patterns: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,15}\*?$")], ...], Field(min_length=1)
+    ] = ("tap*",)
+    dns: bool = Field(default=False, description="Answer VMs' DNS on this host.")
 
 
 class NovaMetadata(_Settings):

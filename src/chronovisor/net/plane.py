@@ -1,0 +1,177 @@
+"""The net plane at work: settings in; taps wired, fenced and served; states out.
+
+The firewall always goes first: a port that comes is fenced before it is wired, and one that goes is
+closed before its routes are taken away. Losing this process loses nothing: rules, routes and daemons stay, and a new plane knows its
+own work again by its marks.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chronovisor.errors import ChronovisorError, Problem
+from chronovisor.net import intent as intents
+from chronovisor.net.dhcp.place import Place
+from chronovisor.net.dhcp.service import DhcpService
+from chronovisor.net.firewall import Firewall
+from chronovisor.net.intent import Intent
+from chronovisor.net.metadata import plan as metadata_plan
+from chronovisor.net.metadata.directory import MetadataDirectory
+from chronovisor.net.settings import Metadata, VmNetworking
+from chronovisor.net.wiring import PortState, Wiring, drift
+from chronovisor.worlds import Supervisor
+
+RECONCILE_S = 10.0
+"""How often firewall, DHCP and metadata are compared although nothing was heard."""
+
+RETRY_S = 1.0
+
+Publish = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that would be done, by which part, and why."""
+
+    part: str
+    action: str
+    reason: str
+
+
+class NetPlane:
+    """Keeps the networking of this host's VMs as the settings say."""
+
+    def __init__(self, supervisor: Supervisor, run: Path, var: Path, publish: Publish) -> None:
+        self._supervisor = supervisor
+        self._publish = publish
+        self._var = var
+        self._wiring = Wiring(publish)
+        self._metadata = MetadataDirectory(run / "metadata")
+        self._settings = VmNetworking()
+        self._metadata_settings = Metadata()
+        self._wake = asyncio.Event()
+        self.intent = Intent()
+        self.problem = ""
+
+    @property
+    def enabled(self) -> bool:
+        """Return whether this host does VM networking at all."""
+        return self._settings.enabled
+
+    def want(
+        self, values: Mapping[str, object], settings: VmNetworking, metadata: Metadata
+    ) -> None:
+        """Take everything that the store holds of this plane."""
+        self.intent = intents.build(values, incumbents=self.intent.ports)
+        self._settings = settings
+        self._metadata_settings = metadata
+        self._wake.set()
+
+    def change(self, values: Mapping[str, object]) -> None:
+        """Take some values that changed, by key path; None means that one is gone."""
+        self.intent = intents.changed(self.intent, values)
+        self._wake.set()
+
+    def problems(self) -> list[Problem]:
+        """Return what is wrong with the settings; the ports named are not served."""
+        return intents.problems(self.intent)
+
+    def states(self) -> Mapping[str, PortState]:
+        """Return how each port is, by id."""
+        return self._wiring.states
+
+    async def plan(self) -> list[Step]:
+        """Return what would be done now; touches nothing. Raises `ToolFailed`, `Unavailable`."""
+        if not self.enabled:
+            return []
+        return await asyncio.to_thread(self._plan)
+
+    def _plan(self) -> list[Step]:
+        steps = [Step("wiring", str(one), one.reason) for one in drift(self.intent).actions]
+        with Firewall(self._settings.tap_patterns) as firewall:
+            steps += [Step("firewall", str(one), one.reason) for one in firewall.plan(self.intent)]
+        dhcp = DhcpService(self._place(), self._supervisor, self._publish)
+        steps += [Step("dhcp", str(one), one.reason) for one in dhcp.plan(self.intent)]
+        wanted = self._wanted_metadata()
+        seen = self._metadata.observe(self._supervisor)
+        steps += [
+            Step("metadata", str(one), one.reason) for one in metadata_plan.plan(wanted, seen)
+        ]
+        return steps
+
+    def _place(self) -> Place:
+        settings = self._settings
+        return Place(self._var / "dhcp", settings.tap_patterns, dns=settings.dns)
+
+    def _wanted_metadata(self) -> metadata_plan.Wanted:
+        state = metadata_plan.state_of(self.intent, self._metadata_settings)
+        return metadata_plan.wanted_of(state, metadata_plan.world(self._metadata.path))
+
+    async def run(self) -> None:
+        """Keep everything as wanted until cancelled; do nothing while not enabled."""
+        while True:
+            while not self.enabled:
+                await self._wake.wait()
+                self._wake.clear()
+            with contextlib.suppress(_Changed):
+                await self._run_with(self._settings)
+
+    async def _run_with(self, settings: VmNetworking) -> None:
+        """Work with these settings; raises `_Changed` when others hold."""
+        dhcp = DhcpService(self._place(), self._supervisor, self._publish)
+        with Firewall(settings.tap_patterns) as firewall:
+            # Rules first: a tap must never be open while nobody says what may pass.
+            await asyncio.to_thread(firewall.sync, self.intent)
+            self._wiring.want(self.intent)
+            wiring = asyncio.create_task(self._wiring.run())
+            try:
+                while self._settings == settings:
+                    if wiring.done():
+                        wiring.result()
+                    await self._sync(firewall, dhcp)
+                    await self._pause()
+            finally:
+                wiring.cancel()
+                await asyncio.wait([wiring])
+        raise _Changed
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_S if self.problem else RECONCILE_S):
+                await self._wake.wait()
+
+    async def _sync(self, firewall: Firewall, dhcp: DhcpService) -> None:
+        """Do what is missing in every part; one that fails does not stop the others."""
+        self._wake.clear()
+        intent = self.intent
+        failed = []
+        try:
+            await asyncio.to_thread(firewall.change, intent)
+            if not await asyncio.to_thread(firewall.is_untouched):
+                await asyncio.to_thread(firewall.sync, intent)
+            self._wiring.want(intent)
+        except ChronovisorError as error:
+            failed.append(f"firewall: {error.message}")
+        await dhcp.sync(intent)
+        failed += [f"dhcp: {dhcp.problem}"] if dhcp.problem else []
+        try:
+            await self._sync_metadata()
+        except ChronovisorError as error:
+            failed.append(f"metadata: {error.message}")
+        problem = "; ".join(failed)
+        if problem != self.problem:
+            self.problem = problem
+            self._publish("net.problem", {"problem": problem})
+
+    async def _sync_metadata(self) -> None:
+        seen = self._metadata.observe(self._supervisor)
+        for action in metadata_plan.plan(self._wanted_metadata(), seen):
+            self._publish("net.metadata.action", {"action": str(action), "reason": action.reason})
+            await self._metadata.apply(action, self._supervisor)
+
+
+class _Changed(Exception):
+    """Other settings of the whole plane hold."""
