@@ -230,7 +230,7 @@ def test_check_and_import_of_a_file(shared: Visord, base: Path) -> None:
     code, output, errors = shared.ctl("clock", "trx-conf", "check", str(file))
     assert (code, output) == (3, "")
     places = [line.split()[0] for line in errors.splitlines()[1:4]]
-    assert places == ["trx.conf:1:1:", "trx.conf:2:17:", "trx.conf:3:1:"]
+    assert places == ["mine.conf:1:1:", "mine.conf:2:17:", "mine.conf:3:1:"]
     file.write_bytes(b"x" * 10_000_000)
     code, _, errors = shared.ctl("clock", "trx-conf", "check", str(file))
     assert code == 3

@@ -57,12 +57,12 @@ def environment(address: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])
-def test_a_life_of_visord_is_told(tmp_path: Path, kind: str) -> None:
-    # An abstract name is not below tmp_path, but carries it, so it is this test's alone.
-    address = str(tmp_path / "notify") if kind == "path" else f"@{tmp_path}/notify"
-    with manager(address) as listening, visord(tmp_path, **environment(address)) as process:
+def test_a_life_of_visord_is_told(base: Path, kind: str) -> None:
+    # An abstract name is not below base, but carries it, so it is this test's alone.
+    address = str(base / "notify") if kind == "path" else f"@{base}/notify"
+    with manager(address) as listening, visord(base, **environment(address)) as process:
         until(listening, "READY=1")
-        assert (tmp_path / "run" / "visord.sock").is_socket()
+        assert (base / "run" / "visord.sock").is_socket()
         assert until(listening, "WATCHDOG=1")
         assert until(listening, "WATCHDOG=1") == ["WATCHDOG=1"]  # and again
         process.send_signal(signal.SIGTERM)
@@ -71,20 +71,20 @@ def test_a_life_of_visord_is_told(tmp_path: Path, kind: str) -> None:
         assert process.wait(DEADLINE_S) == 0
 
 
-def test_a_watchdog_of_another_process_is_not_fed(tmp_path: Path) -> None:
-    address = str(tmp_path / "notify")
+def test_a_watchdog_of_another_process_is_not_fed(base: Path) -> None:
+    address = str(base / "notify")
     others = environment(address) | {"WATCHDOG_PID": str(os.getpid())}
-    with manager(address) as listening, visord(tmp_path, **others) as process:
+    with manager(address) as listening, visord(base, **others) as process:
         until(listening, "READY=1")
         process.send_signal(signal.SIGTERM)
         assert until(listening, "STOPPING=1") == ["STOPPING=1"]
         assert process.wait(DEADLINE_S) == 0
 
 
-def test_a_manager_that_is_gone_stops_nothing(tmp_path: Path) -> None:
-    gone = environment(str(tmp_path / "nobody"))
-    path = tmp_path / "run" / "visord.sock"
-    with visord(tmp_path, **gone) as process:
+def test_a_manager_that_is_gone_stops_nothing(base: Path) -> None:
+    gone = environment(str(base / "nobody"))
+    path = base / "run" / "visord.sock"
+    with visord(base, **gone) as process:
         labs.until("a socket", path.is_socket)
         assert Client(path).get("/v1/health")["condition"] == "ok"
         process.send_signal(signal.SIGTERM)
