@@ -9,7 +9,12 @@ from pages.markdown import table
 from chronovisor.clock.engine import Engine
 from chronovisor.host.schema import registry
 
-_FORMATS = {"ipv4": "IPv4 address", "ipv6interface": "IPv6 address with prefix"}
+_FORMATS = {
+    "ipv4": "IPv4 address",
+    "ipv4|ipv6": "IPv4 or IPv6 address",
+    "ipv4network|ipv6network": "IPv4 or IPv6 prefix",
+    "ipv6interface": "IPv6 address with prefix",
+}
 
 
 def page() -> Iterator[str]:
@@ -28,10 +33,12 @@ def page() -> Iterator[str]:
         yield f"{schema['description']}."
         if known.spec(path).instances:
             yield "Set per instance: `-i NAME`."
-        rows = list(_fields(schema, schema["$defs"], ""))
+        groups = schema.get("$defs", {})
+        rows = list(_fields(schema, groups, ""))
         yield table(("Field", "Type", "Valid", "Default", "Meaning"), rows)
-        yield "What the words and the groups of fields mean:"
-        yield "\n".join(_definitions(schema["$defs"]))
+        if groups:
+            yield "What the words and the groups of fields mean:"
+            yield "\n".join(_definitions(groups))
 
 
 def _fields(
@@ -59,9 +66,14 @@ def _resolved(form: Mapping[str, Any], known: Mapping[str, Any]) -> Mapping[str,
     if "$ref" in form:
         target: Mapping[str, Any] = known[form["$ref"].rpartition("/")[2]]
         return target
-    others = [one for one in form.get("anyOf", ()) if one.get("type") != "null"]
+    every = form.get("anyOf", ())
+    others = [_resolved(one, known) for one in every if one.get("type") != "null"]
+    optional = {"optional": True} if len(others) < len(every) else {}
     if len(others) == 1:
-        return {**_resolved(others[0], known), "optional": True}
+        return {**form, **others[0], **optional}
+    if others and len({one.get("type") for one in others}) == 1:  # two forms of address, say
+        formats = [one.get("format", "") for one in others]
+        return {**form, "type": others[0]["type"], "format": "|".join(formats), **optional}
     return form
 
 

@@ -34,7 +34,7 @@ MOST_USER_DATA = 65535
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def _unicast_mac(text: str) -> str:
@@ -84,7 +84,9 @@ class HostRoute(_Settings):
     """A route that VMs are told of (DHCP option 121, RFC 3442)."""
 
     destination: Prefix
+    """Where the route leads."""
     next_hop: Address
+    """The router to it, an address on the VM's link."""
 
     @model_validator(mode="after")
     def _one_family(self) -> "HostRoute":
@@ -97,12 +99,19 @@ class Subnet(_Settings):
     """What VMs of a network believe is on their link, for one address family."""
 
     prefix: Prefix
+    """What the VM believes to be its link."""
     gateway: Address
+    """Its router; this host answers for it."""
     dns_servers: tuple[Address, ...] = ()
+    """Name servers that VMs are told of."""
     ntp_servers: tuple[Address, ...] = ()
+    """Time servers that VMs are told of."""
     host_routes: tuple[HostRoute, ...] = ()
+    """More routes that VMs are told of."""
     dhcp: bool = True
+    """Whether VMs are given leases."""
     ra_mode: RaMode = RaMode.DHCPV6_STATEFUL
+    """How VMs get IPv6 addresses."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Subnet":
@@ -125,9 +134,13 @@ class Network(_Settings):
     """A network as VMs see it: `host/net/networks/<id>`. Not one of its frames leaves a tap."""
 
     subnets: Annotated[tuple[Subnet, ...], Field(min_length=1, max_length=2)]
+    """One subnet for each address family."""
     mtu: Annotated[int, Field(ge=1280, le=65520)] = 1500  # RFC 8200 section 5: at least 1280
+    """Largest packet of a VM, in bytes."""
     domain: Domain | None = None
+    """Domain name that VMs are told of."""
     lease_time_s: Annotated[int, Field(ge=120, le=31_536_000)] = 3600
+    """How long a lease holds, in seconds."""
 
     @model_validator(mode="after")
     def _one_subnet_a_family(self) -> "Network":
@@ -168,14 +181,23 @@ class Rule(_Settings):
     """
 
     direction: Direction
+    """`ingress` comes to the VM, `egress` leaves it."""
     family: Family = Family.IPV4
+    """Address family of the traffic."""
     protocol: IpProtocol | None = None
+    """Protocol of the traffic; all when none is given."""
     port_min: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """First destination port."""
     port_max: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Last destination port."""
     icmp_type: Annotated[int, Field(ge=0, le=255)] | None = None
+    """ICMP type; all when none is given."""
     icmp_code: Annotated[int, Field(ge=0, le=255)] | None = None
+    """ICMP code; all when none is given."""
     remote_prefix: Prefix | None = None
+    """Where the far end is."""
     remote_group: Identifier | None = None
+    """Security group whose ports are the far end."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> "Rule":
@@ -210,15 +232,20 @@ class SecurityGroup(_Settings):
     """
 
     rules: tuple[Rule, ...] = ()
+    """What is let through."""
     members: tuple[Prefix, ...] = ()
+    """Addresses of its ports on other hosts."""
     stateful: bool = True
+    """Whether answers to allowed traffic pass by themselves."""
 
 
 class AddressPair(_Settings):
     """An address, beside its own, that a VM may send from; with the port's MAC by default."""
 
     prefix: Prefix
+    """Addresses that the VM may send from."""
     mac: Mac | None = None
+    """MAC address it does so with; its own when none is given."""
 
 
 class Announce(StrEnum):
@@ -233,8 +260,11 @@ class RateLimit(_Settings):
     """Bounds of a port's traffic, by token bucket (tc-tbf(8)); seen from the VM."""
 
     ingress_kbit_s: Annotated[int, Field(ge=8, le=400_000_000)] | None = None
+    """Most traffic to the VM, in kbit/s."""
     egress_kbit_s: Annotated[int, Field(ge=8, le=400_000_000)] | None = None
+    """Most traffic from the VM, in kbit/s."""
     burst_kbyte: Annotated[int, Field(ge=2, le=1_000_000)] = 128
+    """How much may come at once, in kbyte."""
 
 
 def _at_most_user_data(text: str) -> str:
@@ -280,17 +310,26 @@ class Instance(_Settings):
     """
 
     id: Identifier
+    """Id of the VM."""
     project_id: Identifier | None = None
+    """Id of the project it belongs to."""
     name: Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f]+$")] | None = None
+    """Its name."""
     user_data: UserText | None = None
+    """User data as text."""
     user_data_base64: Annotated[str, AfterValidator(_base64)] | None = None
+    """User data in base64, for bytes."""
     vendor_data: UserText | None = None
+    """Vendor data as text."""
     ssh_keys: tuple[SshKey, ...] = ()
+    """Public keys of its users."""
     tags: dict[
         Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@+=-]{1,128}$")],
         Annotated[str, Field(max_length=255)],
     ] = {}
+    """Words about it, by name."""
     availability_zone: Identifier | None = None
+    """Where it runs."""
 
     @model_validator(mode="after")
     def _user_data_once(self) -> "Instance":
@@ -318,14 +357,16 @@ class VmNetworking(_Settings):
     """Routed VM networking of this host: `host/net/vm_networking`.
 
     Not enabled, Chronovisor leaves taps, routes, firewall and DHCP alone: nothing is added, and
-    what was wired stays as it is. Enabled, every device whose name matches `tap_patterns` (`*` at the
-    end stands for any ending) is closed until a port claims it.
+    what was wired stays as it is. Enabled, every device whose name matches `tap_patterns` (`*` at
+    the end stands for any ending) is closed until a port claims it.
     """
 
     enabled: bool = False
+    """Whether this host connects VMs."""
     tap_patterns: Annotated[
         tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,15}\*?$")], ...], Field(min_length=1)
     ] = ("tap*",)
+    """Names of VMs' devices; closed until a port claims them."""
     dns: bool = Field(default=False, description="Answer VMs' DNS on this host.")
 
 
@@ -333,33 +374,51 @@ class NovaMetadata(_Settings):
     """Nova's metadata API; `shared_secret` is Nova's `metadata_proxy_shared_secret`."""
 
     url: Annotated[str, AfterValidator(_http_url)]
+    """Where Nova answers, such as http://controller:8775."""
     shared_secret: Annotated[Secret, Field(min_length=1), AfterValidator(_header_text)]
+    """Nova's metadata_proxy_shared_secret."""
     timeout_s: Annotated[float, Field(gt=0, le=60)] = 10.0
+    """How long Nova may take, in seconds."""
     ca_file: str | None = None
+    """Certificates to trust instead of the system's."""
 
 
 class Metadata(_Settings):
     """Metadata for VMs: `host/net/metadata`. Without `nova` this host answers by itself."""
 
     enabled: bool = True
+    """Whether VMs get metadata."""
     nova: NovaMetadata | None = None
+    """Nova's metadata API; this host answers by itself when none is given."""
 
 
 class Port(_Settings):
     """One interface of a VM: `host/net/ports/<id>`. It may be wanted before its tap exists."""
 
     device: DeviceName
+    """Name of the VM's tap on this host."""
     mac: Mac
+    """MAC address of the VM's interface."""
     network: Identifier
+    """Id of its network."""
     addresses: tuple[Address, ...] = ()
+    """Its addresses, several of each family."""
     hostname: Hostname | None = None
+    """Host name that the VM is told."""
     security_groups: tuple[Identifier, ...] = ()
+    """Ids of its security groups."""
     allowed_address_pairs: tuple[AddressPair, ...] = ()
+    """More addresses that it may send from."""
     port_security: bool = True
+    """Whether senders and traffic are checked at all."""
     announce: Announce = Announce.WHEN_WIRED
+    """Whether its addresses are told to the fabric."""
     rate_limit: RateLimit = RateLimit()
+    """Bounds of its traffic."""
     instance: Instance | None = None
+    """The VM it belongs to, for metadata."""
     enabled: bool = True
+    """Whether it is served; its claims hold either way."""
 
     @model_validator(mode="after")
     def _addresses_are_usable(self) -> "Port":
