@@ -13,7 +13,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -28,7 +28,7 @@ DISCOVER, OFFER, REQUEST, ACK, NAK = 1, 2, 3, 5, 6  # RFC 2132 section 9.6
 ASKED_FOR = bytes((1, 3, 6, 12, 15, 26, 28, 42, 51, 58, 59, 121))
 SOLICIT, ADVERTISE, REQUEST6, REPLY, INFORMATION_REQUEST = 1, 2, 3, 7, 11  # RFC 8415 7.3
 WAIT_S = 20.0
-RETRY_S = 1.0
+RETRY_S = 0.5
 
 
 @contextlib.contextmanager
@@ -70,10 +70,10 @@ def inside(namespace: str, make: Callable[[], T]) -> T:
     return made[0]
 
 
-def ip(*words: str, namespace: str = "") -> None:
-    """Run ip(8)."""
+def ip(*words: str, namespace: str = "") -> str:
+    """Run ip(8) and return its output."""
     command = ["ip", *(["-n", namespace] if namespace else []), *words]
-    subprocess.run(command, check=True, capture_output=True)
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,16 @@ class Guest:
                     if time.monotonic() >= deadline:
                         raise
 
+    def lease_took_s(self) -> float:
+        """Return how long a lease takes from the first message to the last.
+
+        Making a packet socket and closing it, not counted here, takes the kernel much longer.
+        """
+        with inside(self.namespace, self._packet_socket) as wire:
+            began = time.monotonic()
+            self._exchange(wire, began + WAIT_S)
+            return time.monotonic() - began
+
     def discover(self, wait_s: float) -> Lease:
         """Return the first offer."""
         with inside(self.namespace, self._packet_socket) as wire:
@@ -153,7 +163,7 @@ class Guest:
                 if solicit:
                     source = bytes((1, 1)) + self.mac
                     # RFC 4861 section 4.1
-                    wire.sendto(bytes((133, 0, 0, 0, 0, 0, 0, 0)) + source, ("ff02::2", 0))
+                    _multicast(wire, bytes((133, 0, 0, 0, 0, 0, 0, 0)) + source, "ff02::2", 0)
                 again = min(time.monotonic() + RETRY_S, deadline)
                 while _readable(wire, again):
                     packet = wire.recv(4096)
@@ -218,7 +228,7 @@ class Guest:
         xid = os.urandom(3)
         asked = _option6(6, struct.pack("!6H", 23, 24, 31, 56, 39, 21)) + _option6(8, b"\0\0")
         while True:
-            wire.sendto(bytes((kind,)) + xid + options + asked, ("ff02::1:2", 547))
+            _multicast(wire, bytes((kind,)) + xid + options + asked, "ff02::1:2", 547)
             again = min(time.monotonic() + RETRY_S, deadline)
             while _readable(wire, again):
                 packet = wire.recv(65535)
@@ -265,6 +275,20 @@ class Host:
             ip("address", "add", gateway, "dev", device, "noprefixroute", namespace=self.namespace)
         return Guest(self.guests, guest, mac)
 
+    def taps(self, macs: Mapping[str, str], *gateways: str) -> list[Guest]:
+        """Add many taps at once, by device name with the MAC addresses of their VMs."""
+        ours, theirs = [], []
+        for device, mac in macs.items():
+            guest = f"vm{device[3:]}"
+            ours.append(f"link add {device} type veth peer name {guest} netns {self.guests}")
+            ours.append(f"link set {device} up")
+            ours += [f"address add {one} dev {device} noprefixroute" for one in gateways]
+            theirs.append(f"link set {guest} address {mac} up")
+        for namespace, lines in ((self.namespace, ours), (self.guests, theirs)):
+            command = ["ip", "-n", namespace, "-batch", "-"]
+            subprocess.run(command, input="\n".join(lines), text=True, check=True)
+        return [Guest(self.guests, f"vm{device[3:]}", mac) for device, mac in macs.items()]
+
     def remove(self, device: str) -> None:
         """Remove a tap with its VM."""
         ip("link", "del", device, namespace=self.namespace)
@@ -272,6 +296,11 @@ class Host:
 
 def _sysctl(name: str, value: str) -> None:
     Path("/proc/sys", name).write_text(value)
+
+
+def _multicast(wire: socket.socket, data: bytes, to: str, port: int) -> None:
+    with contextlib.suppress(OSError):  # no link-local address yet; it is sent again
+        wire.sendto(data, (to, port))
 
 
 def _readable(wire: socket.socket, until: float) -> bool:

@@ -1,10 +1,11 @@
 """A host in a namespace with the DHCP service at work, and what tests ask of it."""
 
 import asyncio
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from chronovisor.net.dhcp import place
 from chronovisor.net.dhcp.service import DhcpService
 from chronovisor.net.intent import Intent, build
 from chronovisor.worlds import Supervisor
@@ -40,6 +41,10 @@ class Site:
     def tap(self, number: int, *gateways: str) -> "Vm":
         return Vm(self.host.tap(f"tap{number}", mac(number), *gateways))
 
+    def taps(self, numbers: Iterable[int], *gateways: str) -> list["Vm"]:
+        macs = {f"tap{number}": mac(number) for number in numbers}
+        return [Vm(one) for one in self.host.taps(macs, *gateways)]
+
     def remove(self, name: str) -> None:
         del self.values[f"host/net/ports/{name}"]
 
@@ -50,8 +55,11 @@ class Site:
         assert not self.service.problem
         return list(self.actions)
 
-    def log(self, world: str = place.DNSMASQ) -> str:
-        return "\n".join(line.text for line in self.supervisor.log_lines(world, 10_000))
+    async def until(self, what: str, probe: Callable[[], object]) -> None:
+        deadline = time.monotonic() + WAIT_S
+        while not probe():
+            assert time.monotonic() < deadline, f"not within {WAIT_S} s: {what}"
+            await asyncio.sleep(0.02)
 
 
 @dataclass

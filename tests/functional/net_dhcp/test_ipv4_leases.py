@@ -3,14 +3,13 @@
 import asyncio
 import os
 import signal
-import time
-from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Any
 
 from chronovisor.net.dhcp import place
 from chronovisor.net.dhcp.leases import parse
 from chronovisor.worlds import State
+from dhcp_guests import ip
 from dhcp_site import Site, Vm, mac
 
 PLAIN = {"prefix": "10.0.0.0/16", "gateway": "10.0.0.1"}
@@ -21,13 +20,6 @@ RICH = {
     "ntp_servers": ["192.0.2.123"],
     "host_routes": [{"destination": "10.9.0.0/16", "next_hop": "192.168.4.2"}],
 }
-
-
-async def until(what: str, probe: Callable[[], object], deadline_s: float = 20.0) -> None:
-    deadline = time.monotonic() + deadline_s
-    while not probe():
-        assert time.monotonic() < deadline, f"not within {deadline_s} s: {what}"
-        await asyncio.sleep(0.02)
 
 
 async def test_every_option_reaches_the_vm(site: Site) -> None:
@@ -123,7 +115,7 @@ async def test_a_removed_port_gets_no_lease(site: Site) -> None:
     site.remove("a")
     await site.sync("a")
     assert await vm.is_refused()
-    await until("its lease is gone", lambda: not site.service.leases())
+    await site.until("its lease is gone", lambda: not site.service.leases())
 
 
 async def test_ports_that_swap_addresses_get_them(site: Site) -> None:
@@ -169,7 +161,7 @@ async def test_killed_dnsmasq_is_back_with_its_leases(site: Site) -> None:
         world = site.supervisor.get(place.DNSMASQ)
         return world.state is State.RUNNING and world.pid != pid
 
-    await until("dnsmasq runs again", is_back)
+    await site.until("dnsmasq runs again", is_back)
     assert (await vm.lease()).address == IPv4Address("10.0.0.11")
     assert [lease.address for lease in site.service.leases()] == [before[0].address]
     assert await site.sync() == []
@@ -248,3 +240,24 @@ async def test_leases_and_files_outlive_visord(site: Site) -> None:
     again: Any = type(site.service)(site.service.at, site.supervisor, lambda _, __: None)
     assert again.plan(site.intent) == []
     assert parse(site.service.at.leases.read_text())[0].mac == "02:00:00:00:00:01"
+
+
+async def test_a_lease_leaves_the_host_s_neighbours_alone(site: Site) -> None:
+    site.network("plain", PLAIN)
+    site.port("a", 1, "plain", "10.0.0.11")
+    vm = site.tap(1, "10.0.0.1/32")
+    entry = ("10.0.0.11", "lladdr", mac(1), "dev", "tap1", "nud", "permanent")
+    ip("neighbour", "replace", *entry, namespace=site.host.namespace)
+    await site.sync()
+    await vm.lease()
+    assert "PERMANENT" in ip("neighbour", "show", "10.0.0.11", namespace=site.host.namespace)
+
+
+async def test_a_directory_that_dnsmasq_cannot_enter_is_named(site: Site) -> None:
+    site.network("plain", PLAIN)
+    shut = site.service.at.directory.parent
+    shut.chmod(0o700)
+    await site.service.sync(site.intent)
+    assert site.service.problem == f"dnsmasq's user may not enter {shut}"
+    shut.chmod(0o755)
+    await site.sync()

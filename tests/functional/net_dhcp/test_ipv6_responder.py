@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import struct
-import time
 from collections.abc import Callable
 from ipaddress import IPv6Address
 from typing import Any
@@ -26,13 +25,6 @@ RICH = {
 
 def subnet(mode: str, number: int = 1) -> dict[str, Any]:
     return {"prefix": f"2001:db8:{number}::/64", "gateway": "fe80::1", "ra_mode": mode}
-
-
-async def until(what: str, probe: Callable[[], object], deadline_s: float = 20.0) -> None:
-    deadline = time.monotonic() + deadline_s
-    while not probe():
-        assert time.monotonic() < deadline, f"not within {deadline_s} s: {what}"
-        await asyncio.sleep(0.02)
 
 
 def flags(advertisement: bytes) -> tuple[bool, bool, bool]:
@@ -91,7 +83,7 @@ async def test_a_tap_that_comes_later_is_served(site: Site) -> None:
     site.network("net", subnet("dhcpv6_stateful"))
     site.port("a", 1, "net", "2001:db8:1::10")
     await site.sync()
-    await until("it runs", lambda: site.supervisor.get(place.RESPONDER).state is State.RUNNING)
+    await site.until("it runs", lambda: site.supervisor.get(place.RESPONDER).state is State.RUNNING)
     for _ in range(2):  # and one that comes again, under another index
         vm = site.tap(1, ROUTER)
         assert flags(await vm.advertisement()) == (True, True, False)
@@ -172,7 +164,7 @@ async def test_more_taps_than_one_socket_hears(site: Site) -> None:
     count = 140
     for number in range(1, count + 1):
         site.port(f"p{number}", number, "net", f"2001:db8:1::{number:x}:1")
-    vms = [site.tap(number, ROUTER) for number in range(1, count + 1)]
+    vms = site.taps(range(1, count + 1), ROUTER)
     await site.sync()
     for number in (1, count - 1):
         lease = await vms[number - 1].lease6()

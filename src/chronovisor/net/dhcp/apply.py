@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 from pathlib import Path
 
 from chronovisor.errors import Unavailable
@@ -20,9 +21,11 @@ from chronovisor.net.dhcp.plan import (
 )
 from chronovisor.worlds import State, Supervisor
 
+_OTHERS = stat.S_IXOTH  # dnsmasq's user is of no group that a directory of ours has
+
 
 async def apply(action: Action, at: Place, supervisor: Supervisor) -> None:
-    """Do one action. Raises `Unavailable` or `ToolFailed` where it cannot be done."""
+    """Do one action, after `make_directories`. Raises `Unavailable` or `ToolFailed`."""
     match action:
         case WriteFile(path, text):
             _write(path, text, at)
@@ -36,19 +39,24 @@ async def apply(action: Action, at: Place, supervisor: Supervisor) -> None:
         case ReleaseLease(lease):
             release.send(lease)
         case StartDaemon(spec) | RestartDaemon(spec):
-            make_directories(at)
             await supervisor.ensure(spec)
         case StopDaemon(name, reason):
             await supervisor.stop(name, reason)
 
 
 def make_directories(at: Place) -> None:
-    """Make the directories that daemons watch. Raises `Unavailable`."""
+    """Make the directories that daemons watch. Raises `Unavailable`, also if dnsmasq cannot enter.
+
+    It reads as a user of its own, and would serve nobody without a word.
+    """
     try:
         for folder in (at.directory, *at.folders):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        shut = [one for one in (at.hosts, *at.hosts.parents) if not one.stat().st_mode & _OTHERS]
     except OSError as error:
         raise Unavailable(f"cannot make {error.filename}: {error.strerror}") from error
+    if shut:
+        raise Unavailable(f"dnsmasq's user may not enter {shut[-1]}", hint=f"chmod o+x {shut[-1]}")
 
 
 def reload(supervisor: Supervisor) -> None:
@@ -80,9 +88,9 @@ def _write(path: Path, text: str, at: Place) -> None:
     """
     temporary = at.directory / f".{path.parent.name}-{path.name}"
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.chmod(0o644)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), 0o644)  # whatever visord's umask is
         temporary.replace(path)
     except OSError as error:
         raise Unavailable(f"cannot write {path}: {error.strerror}") from error
@@ -97,7 +105,6 @@ def _remove(path: Path) -> None:
 
 def _mark(path: Path) -> None:
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         path.touch()
     except OSError as error:
         raise Unavailable(f"cannot write {path}: {error.strerror}") from error

@@ -1,6 +1,7 @@
 """dnsmasq's lease file, read."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address
 
 
@@ -20,15 +21,15 @@ def parse(text: str) -> tuple[Lease, ...]:
     A line reads `expiry MAC address hostname client-id`, `*` for what there is not. dnsmasq writes
     the file in place, so one read meanwhile may lack lines; whoever asks asks again.
     """
-    found = []
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) == 5 and (lease := _lease(*words)):
-            found.append(lease)
-    return tuple(found)
+    return tuple(lease for line in text.splitlines() if (lease := _lease(line)))
 
 
-def _lease(expires: str, mac: str, address: str, _hostname: str, client_id: str) -> Lease | None:
+@lru_cache(maxsize=1 << 14)  # the file is read at every change, and mostly as it was
+def _lease(line: str) -> Lease | None:
+    words = line.split()
+    if len(words) != 5:
+        return None
+    expires, mac, address, _, client_id = words
     try:
         return Lease(
             IPv4Address(address),

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from chronovisor.errors import Problem
-from chronovisor.net.settings import HostRoute, Network, Port, Subnet
+from chronovisor.net.settings import Address, HostRoute, Network, Port, Subnet
 
 LONGEST_OPTION = 255  # RFC 2132 section 2: the length is one byte
-LONGEST_LINE = 1023  # MAXDNAME of dnsmasq less the line's end; it cuts longer lines in two
+LONGEST_LIST = 900  # dnsmasq cuts lines beyond 1,023 characters in two; bytes are shorter
 ROOM = 308  # RFC 2131 section 2: options that any client must accept (312 less the cookie)
 SET_BY_DNSMASQ = 29  # options 51, 53, 54, 58, 59 (RFC 2132 section 9) and 255
-NTP_DNS_LIMIT = LONGEST_OPTION // 4
+MOST_SERVERS = LONGEST_OPTION // 4
 
-_BROADCAST, _HOSTNAME, _ROUTES = 28, 12, 121  # these dnsmasq takes as numbers only, or as bytes
+_DNS, _HOSTNAME, _BROADCAST, _NTP, _ROUTES = 6, 12, 28, 42, 121
+"""By number, because dnsmasq takes some of these by number only, and bytes not by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,11 @@ def problems(where: str, network: Network) -> Iterator[Problem]:
 
 
 def _fits(option: Option) -> bool:
-    longest_tag = len("tag:,") + 15  # IFNAMSIZ - 1
-    line = longest_tag + len(option.name) + 1 + len(option.value)
-    return option.length <= LONGEST_OPTION and line <= LONGEST_LINE
+    return option.length <= LONGEST_OPTION
 
 
 def _what_fits(setting: str) -> str:
-    return "about 30 routes" if setting == "host_routes" else f"{NTP_DNS_LIMIT} servers or fewer"
+    return "about 30 routes" if setting == "host_routes" else f"{MOST_SERVERS} servers or fewer"
 
 
 def _options(port: Port, network: Network, subnet: Subnet, dns: bool) -> Iterator[Option]:
@@ -95,16 +94,20 @@ def _network_options(network: Network, subnet: Subnet, dns: bool) -> Iterator[Op
     if network.domain:
         yield Option("option:domain-name", f'"{network.domain}"', len(network.domain))
     servers = subnet.dns_servers or ((gateway,) if dns else ())
-    yield from _addresses("option:dns-server", servers, "dns_servers")
-    yield from _addresses("option:ntp-server", subnet.ntp_servers, "ntp_servers")
+    yield from _addresses(_DNS, servers, "dns_servers")
+    yield from _addresses(_NTP, subnet.ntp_servers, "ntp_servers")
     if subnet.host_routes:
         encoded = classless_routes(subnet.host_routes, gateway)
         yield Option(str(_ROUTES), encoded.hex(":"), len(encoded), "host_routes")
 
 
-def _addresses(name: str, addresses: Sequence[object], setting: str) -> Iterator[Option]:
-    if addresses:
-        yield Option(name, ",".join(map(str, addresses)), 4 * len(addresses), setting)
+def _addresses(code: int, addresses: Sequence[Address], setting: str) -> Iterator[Option]:
+    if not addresses:
+        return
+    text = ",".join(map(str, addresses))
+    if len(text) > LONGEST_LIST:
+        text = b"".join(one.packed for one in addresses).hex(":")
+    yield Option(str(code), text, 4 * len(addresses), setting)
 
 
 def _broadcast(prefix: IPv4Network) -> IPv4Address:

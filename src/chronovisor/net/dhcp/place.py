@@ -1,10 +1,10 @@
 """Where the plane keeps what DHCP needs, and how its daemons are run."""
 
-import fnmatch
 import hashlib
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from chronovisor.worlds import RestartPolicy, WorldSpec
@@ -21,7 +21,7 @@ RESTART = RestartPolicy(
 """VMs wait for their lease: back at once, and never given up."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: the paths below are made once
 class Place:
     """Directory and manner of DHCP on one host.
 
@@ -36,22 +36,22 @@ class Place:
     patterns: tuple[str, ...] = ("tap*", "vnet*")
     dns: bool = False
 
-    @property
+    @cached_property
     def hosts(self) -> Path:
         """Return the directory of dnsmasq's host files, one a port."""
         return self.directory / "hosts"
 
-    @property
+    @cached_property
     def options(self) -> Path:
         """Return the directory of dnsmasq's options files, one a port."""
         return self.directory / "options"
 
-    @property
+    @cached_property
     def ipv6(self) -> Path:
         """Return the directory of the responder's records, one a port."""
         return self.directory / "ipv6"
 
-    @property
+    @cached_property
     def names(self) -> Path:
         """Return the directory of DNS names, one file a port."""
         return self.directory / "names"
@@ -85,6 +85,8 @@ def dnsmasq(place: Place, devices: Iterable[str]) -> WorldSpec:
         "--dhcp-range=128.0.0.0,static,128.0.0.0,1h",
         "--dhcp-authoritative",
         "--no-ping",
+        # By unicast it would put the VM into the kernel's ARP table itself, over what is there.
+        "--dhcp-broadcast",
         f"--dhcp-lease-max={MOST_LEASES}",
         f"--dhcp-hostsdir={place.hosts}",
         f"--dhcp-optsdir={place.options}",
@@ -115,11 +117,8 @@ def responder(place: Place) -> WorldSpec:
 
 
 def _common(place: Place, devices: Iterable[str]) -> tuple[str, ...]:
-    beyond = {
-        one
-        for one in devices
-        if not any(fnmatch.fnmatchcase(one, pattern) for pattern in place.patterns)
-    }
+    starts = tuple(one.removesuffix("*") for one in place.patterns if one.endswith("*"))
+    beyond = {one for one in devices if not one.startswith(starts)} - {*place.patterns}
     return (
         "dnsmasq",
         "--keep-in-foreground",

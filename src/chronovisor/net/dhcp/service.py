@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from chronovisor.errors import ChronovisorError, Problem
+from chronovisor.errors import ChronovisorError, Problem, Unavailable
 from chronovisor.net.dhcp.apply import apply, make_directories
 from chronovisor.net.dhcp.leases import Lease
 from chronovisor.net.dhcp.observe import Files, observe, read_leases
 from chronovisor.net.dhcp.place import Place
 from chronovisor.net.dhcp.plan import Action, plan
-from chronovisor.net.dhcp.wanted import problems, want
+from chronovisor.net.dhcp.wanted import Rendered, problems, want
 from chronovisor.net.intent import Intent
 from chronovisor.worlds import Supervisor
 
@@ -33,12 +33,13 @@ class DhcpService:
         self._supervisor = supervisor
         self._publish = publish
         self._files = Files(at)
+        self._rendered = Rendered(at)
         self.problem = ""
         """What could not be done at the last `sync`; empty when all was."""
 
     def plan(self, intent: Intent, ports: Iterable[str] | None = None) -> list[Action]:
         """Return what would be done, for all ports or some; nothing is touched."""
-        wanted = want(intent, self.at, ports)
+        wanted = want(intent, self.at, ports, self._rendered)
         return plan(wanted, observe(self.at, self._supervisor, self._files, wanted.ports), self.at)
 
     async def sync(self, intent: Intent, ports: Iterable[str] | None = None) -> None:
@@ -46,7 +47,11 @@ class DhcpService:
 
         What failed is missing still, and done by a later call.
         """
-        make_directories(self.at)
+        try:
+            make_directories(self.at)
+        except Unavailable as error:
+            self.problem = error.message
+            return
         failed = []
         for action in self.plan(intent, ports):
             self._publish("net.dhcp.action", {"action": str(action), "reason": action.reason})

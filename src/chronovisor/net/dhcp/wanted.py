@@ -1,6 +1,6 @@
 """What should be in DHCP's files for an intent; pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
@@ -33,22 +33,47 @@ class Wanted:
     ports: frozenset[str] | None = None
 
 
-def want(intent: Intent, at: Place, only: Iterable[str] | None = None) -> Wanted:
+class Rendered:
+    """The files of ports, made once as long as a port and its network stay the same."""
+
+    def __init__(self, at: Place) -> None:
+        self._at = at
+        self._made: dict[str, tuple[Port, Network, list[tuple[Path, str]]]] = {}
+
+    def files(self, intent: Intent, identifier: str) -> list[tuple[Path, str]]:
+        """Return the files of a port of this intent."""
+        port = intent.ports[identifier]
+        network = intent.network(port)
+        made = self._made.get(identifier)
+        if made and (made[0] is port or made[0] == port) and made[1] == network:
+            return made[2]
+        files = [*port_files(identifier, port, network, self._at)]
+        self._made[identifier] = (port, network, files)
+        return files
+
+    def forget_all_but(self, ports: Collection[str]) -> None:
+        """Forget ports that are no more."""
+        for identifier in self._made.keys() - ports:
+            del self._made[identifier]
+
+
+def want(
+    intent: Intent, at: Place, only: Iterable[str] | None = None, rendered: Rendered | None = None
+) -> Wanted:
     """Return what should be, for all ports or `only` some (also such as are gone)."""
+    rendered = rendered or Rendered(at)
     ports = frozenset(only) if only is not None else None
+    if ports is None:
+        rendered.forget_all_but(intent.ports.keys())
     chosen = intent.ports.keys() if ports is None else ports & intent.ports.keys()
-    files = {
-        path: text
-        for identifier in sorted(chosen)
-        for path, text in port_files(intent, identifier, at)
-    }
+    files = dict(pair for one in sorted(chosen) for pair in rendered.files(intent, one))
     return Wanted(files, _leases(intent), tuple(_daemons(intent, at)), ports)
 
 
-def port_files(intent: Intent, identifier: str, at: Place) -> Iterator[tuple[Path, str]]:
+def port_files(
+    identifier: str, port: Port, network: Network, at: Place
+) -> Iterator[tuple[Path, str]]:
     """Yield the files of one port; none for what its network does not have."""
-    port = intent.ports[identifier]
-    network = intent.network(port)
     for subnet in network.subnets:
         if subnet.prefix.version == 6:
             yield at.ipv6 / identifier, record.to_text(_record(port, network, subnet))
@@ -76,7 +101,8 @@ def _leases(intent: Intent) -> dict[IPv4Address, str]:
     return {
         address: port.mac
         for port in intent.ports.values()
-        if (address := _first_ipv4(port)) and intent.subnet(port, address).dhcp
+        for address in port.addresses
+        if isinstance(address, IPv4Address)
     }
 
 
@@ -105,6 +131,7 @@ def _record(port: Port, network: Network, subnet: Subnet) -> Record:
     stateful = subnet.dhcp and mode in _MANAGED
     return Record(
         device=port.device,
+        mac=bytes.fromhex(port.mac.replace(":", "")),
         router=gateway if gateway.is_link_local else GATEWAY_LINK_LOCAL,
         router_mac=GATEWAY_MAC,
         prefix=prefix,

@@ -29,7 +29,7 @@ class Heard:
 
 
 class Ear:
-    """A pair of sockets for up to `TAPS_A_SOCKET` taps; both answer from the tap asked on."""
+    """A pair of sockets that listen on up to `TAPS_A_SOCKET` taps."""
 
     def __init__(self) -> None:
         self.indexes: set[int] = set()
@@ -37,8 +37,6 @@ class Ear:
         passing = bytearray(b"\xff" * 32)
         passing[_ROUTER_SOLICITATION // 8] &= ~(1 << (_ROUTER_SOLICITATION % 8))
         self.icmp.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, bytes(passing))
-        for option in (socket.IPV6_UNICAST_HOPS, socket.IPV6_MULTICAST_HOPS):
-            self.icmp.setsockopt(socket.IPPROTO_IPV6, option, 255)
         self.udp = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -76,16 +74,6 @@ def receive(wire: socket.socket) -> Heard | None:
         elif kind == socket.IPV6_HOPLIMIT:
             hop_limit = struct.unpack("@i", value)[0]
     return Heard(data, index, IPv6Address(sender[0].partition("%")[0]), hop_limit)
-
-
-def send(
-    wire: socket.socket, data: bytes, to: IPv6Address, port: int, index: int, source: IPv6Address
-) -> None:
-    """Send through a tap from an address of it. Raises OSError."""
-    control = [
-        (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, struct.pack("@16sI", source.packed, index))
-    ]
-    wire.sendmsg([data], control, 0, (str(to), port, 0, index))
 
 
 def _member(wire: socket.socket, change: int, group: IPv6Address, index: int) -> None:

@@ -1,7 +1,7 @@
 """What the responder knows of a port: one small JSON file each, written by the plan."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network
 from typing import Any
 
@@ -12,10 +12,12 @@ class Record:
 
     `advertise` False: no router is announced. `autonomous`: the VM makes its own address (SLAAC).
     `managed`: it asks for `addresses`; `other`: it asks for the rest only (RFC 4861 section 4.2).
-    `router` is the source of advertisements, a link-local address of the tap; `router_mac` its MAC.
+    `mac` is the VM's; `router` the source of all it hears, `router_mac` the MAC address that goes
+    with it.
     """
 
     device: str
+    mac: bytes
     router: IPv6Address
     router_mac: str
     prefix: IPv6Network
@@ -35,7 +37,16 @@ class Record:
 
 def to_text(record: Record) -> str:
     """Return a record as the text of its file."""
-    return json.dumps(asdict(record), default=str, indent=1) + "\n"
+    found = {field: _plain(getattr(record, field)) for field in Record.__slots__}
+    return json.dumps(found, indent=1) + "\n"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return [str(one) for one in value]
+    if isinstance(value, bytes):
+        return value.hex(":")
+    return value if isinstance(value, int | str) else str(value)
 
 
 def from_text(text: str) -> Record:
@@ -43,6 +54,7 @@ def from_text(text: str) -> Record:
     try:
         found: dict[str, Any] = json.loads(text)
         given = found | {
+            "mac": bytes.fromhex(found["mac"].replace(":", "")),
             "router": IPv6Address(found["router"]),
             "prefix": IPv6Network(found["prefix"]),
             "routes": tuple(map(IPv6Network, found["routes"])),

@@ -16,13 +16,20 @@ from ipaddress import IPv6Address
 from pathlib import Path
 
 from chronovisor.errors import ProtocolError
-from chronovisor.net.dhcp.v6 import advertisement, message
+from chronovisor.net.dhcp.v6 import advertisement, frames, message
 from chronovisor.net.dhcp.v6.answer import answer
-from chronovisor.net.dhcp.v6.ears import CLIENT_PORT, TAPS_A_SOCKET, Ear, Heard, receive, send
+from chronovisor.net.dhcp.v6.ears import (
+    CLIENT_PORT,
+    SERVER_PORT,
+    TAPS_A_SOCKET,
+    Ear,
+    Heard,
+    receive,
+)
+from chronovisor.net.dhcp.v6.frames import ALL_NODES, ALL_NODES_MAC, icmp6, udp
 from chronovisor.net.dhcp.v6.record import Record
 from chronovisor.net.dhcp.v6.records import Records
 
-ALL_NODES = IPv6Address("ff02::1")
 ANSWERS_A_SECOND = 20
 """To one tap. A client at work asks about once a second (RFC 8415 section 7.6)."""
 
@@ -44,8 +51,9 @@ class Responder:
         self._devices: dict[int, str] = {}
         self._due: dict[str, tuple[float, int]] = {}
         self._answered: dict[int, tuple[int, int]] = {}
-        self._look_at_s = math.inf
+        self._look_at_s = self._soonest_s = math.inf
         self._selector = selectors.DefaultSelector()
+        self._wire = frames.open_wire()
         self._links = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
         self._links.setblocking(False)
         self._links.bind((0, _LINK_EVENTS))
@@ -67,7 +75,8 @@ class Responder:
                 self._look_at_s = 0.0
             if self._look_at_s <= time.monotonic():
                 self._follow_devices()
-            look_s = min(TICK_S, max(self._look_at_s - time.monotonic(), 0.0))
+            next_s = min(self._look_at_s, self._soonest_s)
+            look_s = min(TICK_S, max(next_s - time.monotonic(), 0.0))
 
     def _drain_links(self) -> None:
         with contextlib.suppress(OSError):  # empty, or overrun: all devices are looked at anyway
@@ -91,7 +100,7 @@ class Responder:
         now = time.monotonic()
         self._due = {name: due for name, due in self._due.items() if name in records}
         for name in self._records.changed:
-            self._due[name] = (now, INITIAL)
+            self._is_due(name, now)
         self._records.changed.clear()
 
     def _join(self, index: int, name: str) -> None:
@@ -108,7 +117,7 @@ class Responder:
             sys.stderr.write(f"{name}: cannot listen for IPv6 requests: {error.strerror}\n")
             return
         self._devices[index] = name
-        self._due[name] = (time.monotonic(), INITIAL)
+        self._is_due(name, time.monotonic())
 
     def _hear(self, ear: Ear, wire: object) -> None:
         assert isinstance(wire, socket.socket)
@@ -120,9 +129,9 @@ class Responder:
             if record is None or not self._may_answer(heard.index):
                 continue
             if wire is ear.icmp:
-                self._solicited(record, heard, ear)
+                self._solicited(record, heard)
             else:
-                self._asked(record, heard, ear)
+                self._asked(record, heard)
 
     def _may_answer(self, index: int) -> bool:
         second = int(time.monotonic())
@@ -131,54 +140,59 @@ class Responder:
         self._answered[index] = (second, count)
         return count <= ANSWERS_A_SECOND
 
-    def _solicited(self, record: Record, heard: Heard, ear: Ear) -> None:
+    def _solicited(self, record: Record, heard: Heard) -> None:
         if not record.advertise or not advertisement.is_solicitation(heard.data, heard.hop_limit):
             return
         to = ALL_NODES if heard.sender.is_unspecified else heard.sender
-        if not _send(ear.icmp, advertisement.pack(record), to, 0, heard.index, record.router):
-            self._due[record.device] = (time.monotonic() + TICK_S, INITIAL)
+        self._send(record, to, icmp6(record.router, to, advertisement.pack(record)))
 
-    def _asked(self, record: Record, heard: Heard, ear: Ear) -> None:
+    def _asked(self, record: Record, heard: Heard) -> None:
         try:
             reply = answer(message.unpack(heard.data), record)
         except ProtocolError:
             return  # RFC 8415 section 16: what is broken is discarded
         if reply is not None and heard.sender.is_link_local:
-            data = message.pack(reply)
-            _send(ear.udp, data, heard.sender, CLIENT_PORT, heard.index, record.router)
+            ports = SERVER_PORT, CLIENT_PORT
+            packet = udp(record.router, heard.sender, ports, message.pack(reply))
+            self._send(record, heard.sender, packet)
+
+    def _send(self, record: Record, to: IPv6Address, packet: bytes) -> bool:
+        """Send to a port's VM; return whether that went out."""
+        mac = ALL_NODES_MAC if to == ALL_NODES else record.mac
+        try:
+            frames.send(self._wire, record.device, mac, packet)
+        except OSError:
+            return False  # the tap is down, or just went; the VM asks again
+        return True
 
     def _advertise_due(self) -> None:
-        """Send what is due unasked: often at first, then every few minutes (RFC 4861 6.2.4)."""
+        """Send what is due unasked: often at first, then every few minutes (RFC 4861 6.2.4).
+
+        A few at a time: nobody who asks waits for a thousand who did not.
+        """
         now = time.monotonic()
+        if now < self._soonest_s:
+            return
         records = self._records.current()
-        indexes = {name: index for index, name in self._devices.items()}
-        for name, (when, left) in [*self._due.items()]:
-            index, record = indexes.get(name), records.get(name)
-            if when > now or index is None or record is None:
-                continue
-            self._due[name] = self._advertise(record, index, left, now)
+        present = {*self._devices.values()}
+        due = [name for name, (when, _) in self._due.items() if when <= now and name in present]
+        for name in due[:_AT_ONCE]:
+            if record := records.get(name):
+                self._due[name] = self._advertise(record, self._due[name][1], now)
+        others = (when for name, (when, _) in self._due.items() if name in present)
+        self._soonest_s = min(others, default=math.inf)
 
-    def _advertise(self, record: Record, index: int, left: int, now: float) -> tuple[float, int]:
+    def _is_due(self, name: str, when_s: float) -> None:
+        self._due[name] = (when_s, INITIAL)
+        self._soonest_s = min(self._soonest_s, when_s)
+
+    def _advertise(self, record: Record, left: int, now: float) -> tuple[float, int]:
         """Advertise to all; return when to do so next, and how many early ones are left."""
-        ear = next(one for one in self._ears if index in one.indexes)
-        packet = advertisement.pack(record)
-        if record.advertise and not _send(ear.icmp, packet, ALL_NODES, 0, index, record.router):
-            return now + TICK_S, left  # the tap has no address yet
-        wait_s = random.uniform(advertisement.INTERVAL_S / 3, advertisement.INTERVAL_S)
-        return now + (min(wait_s, INITIAL_INTERVAL_S) if left > 1 else wait_s), max(left - 1, 1)
-
-
-def _send(
-    wire: socket.socket, data: bytes, to: IPv6Address, port: int, index: int, source: IPv6Address
-) -> bool:
-    """Send from the router's address, or from what the tap has; return whether that went out."""
-    for address in (source, IPv6Address(0)):
-        try:
-            send(wire, data, to, port, index, address)
-        except OSError:
-            continue  # a tap that has no address yet, or just went; the VM asks again
-        return True
-    return False
+        packet = icmp6(record.router, ALL_NODES, advertisement.pack(record))
+        if record.advertise and not self._send(record, ALL_NODES, packet):
+            return now + TICK_S, left
+        longest_s = INITIAL_INTERVAL_S if left > 1 else advertisement.INTERVAL_S
+        return now + random.uniform(longest_s / 3, longest_s), max(left - 1, 1)
 
 
 def main() -> None:
