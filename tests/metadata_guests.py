@@ -42,11 +42,11 @@ def port(number: int, **changes: object) -> dict[str, object]:
 
 
 def intent(*ports: dict[str, object], **networks: object) -> Intent:
-    """Return the intent of ports, the first of which is `vm10` if it is `port(10)`."""
+    """Return the intent of ports; `port(10)` has the id `vm10`, whatever was changed."""
     values: dict[str, object] = {"host/net/networks/blue": NETWORK}
     values |= {f"host/net/networks/{name}": network for name, network in networks.items()}
     for one in ports:
-        values[f"host/net/ports/vm{str(one['device']).removeprefix('tap')}"] = one
+        values[f"host/net/ports/vm{int(str(one['mac'])[-2:], 16)}"] = one
     found = build(values)
     assert not found.refused, found.refused
     return found

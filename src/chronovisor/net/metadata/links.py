@@ -1,6 +1,7 @@
 """Hears of network devices that come, go and are renamed, from the kernel (rtnetlink(7))."""
 
 import errno
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -78,6 +79,6 @@ def _name(message: bytes) -> str | None:
     while offset + _ATTRIBUTE.size <= len(message):
         length, kind = _ATTRIBUTE.unpack_from(message, offset)
         if kind == _IFLA_IFNAME:
-            return message[offset + _ATTRIBUTE.size : offset + length].rstrip(b"\0").decode(errors="surrogateescape")
+            return os.fsdecode(message[offset + _ATTRIBUTE.size : offset + length].rstrip(b"\0"))
         offset += max((length + 3) & ~3, _ATTRIBUTE.size)
     return None
