@@ -18,7 +18,7 @@ lab-down: setup   ## remove the lab
 	@$(BIN)/visorctl lab down
 
 test: setup lint   ## lint, type-check and run every test
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto
 
 lint: setup   ## ruff and mypy --strict
 	@$(BIN)/ruff check

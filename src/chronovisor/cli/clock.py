@@ -17,7 +17,7 @@ from chronovisor.cli.arguments import (
 )
 from chronovisor.cli.client import Client
 from chronovisor.cli.clock_text import actions_text, sample_text, status_text
-from chronovisor.cli.output import Format, FormatOption, emit
+from chronovisor.cli.output import Format, FormatOption, emit, emit_event
 from chronovisor.errors import InvalidInput, Unavailable
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -79,7 +79,7 @@ def watch(
     for kind, data in Client().stream("/v1/events", kind="clock."):
         if kind == "hello":
             continue
-        emit({"kind": kind, **data}, output, sample_text)
+        emit_event({"kind": kind, **data}, output, sample_text)
         shown += 1
         if shown == count:
             return

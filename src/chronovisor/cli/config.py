@@ -22,7 +22,7 @@ from chronovisor.cli.arguments import (
     seconds,
 )
 from chronovisor.cli.client import Client
-from chronovisor.cli.output import Format, FormatOption, emit, table
+from chronovisor.cli.output import Format, FormatOption, emit, emit_event, table
 from chronovisor.errors import InvalidInput
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -252,7 +252,7 @@ def watch(output: FormatOption = Format.TEXT) -> None:
     """Print every change as it is made."""
     for kind, commit in Client().stream("/v1/events", kind="config."):
         if kind == "config.commit":
-            emit(commit, output, _change)
+            emit_event(commit, output, _change)
 
 
 def _change(commit: dict[str, Any]) -> str:

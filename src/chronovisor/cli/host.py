@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from chronovisor.cli.client import Client
-from chronovisor.cli.output import Format, FormatOption, emit, table
+from chronovisor.cli.output import Format, FormatOption, emit, emit_event, table
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
@@ -35,7 +35,7 @@ def events(
 ) -> None:
     """Print what happens, as it happens."""
     for name, data in Client().stream("/v1/events", kind=kind):
-        emit(
+        emit_event(
             {"event": name, **data},
             output,
             lambda event: f"{event.pop('event')} {json.dumps(event)}",

@@ -37,6 +37,14 @@ def emit(data: Any, output: Format, text: Callable[[Any], str] | None = None) ->
         sys.stdout.flush()
 
 
+def emit_event(event: Any, output: Format, text: Callable[[Any], str]) -> None:
+    """Print one event of a stream; as JSON a line each, for programs that read lines."""
+    if output is Format.JSON:
+        emit(event, Format.TEXT, lambda one: json.dumps(one, ensure_ascii=False))
+    else:
+        emit(event, output, text)
+
+
 def flatten(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (path, leaf) of nested mappings and lists: `ports[0].device`."""
     if isinstance(data, Mapping) and data:

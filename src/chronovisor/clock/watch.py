@@ -33,6 +33,9 @@ TICK_S = 0.5
 ANNOUNCES_MISSED = 3
 """Announce messages that may be missing before a clock is silent (IEEE 1588-2019 7.7.3.1)."""
 
+HOPELESS_FAILURES = 3
+"""Starts in a row that ended at once before the clock is called faulty; attempts go on."""
+
 RETRY_S = 1.0
 """How long to wait before a device that could not be listened to is tried again."""
 
@@ -259,8 +262,10 @@ async def _listen(announcers: Announcers) -> None:
 
 
 def _daemon(world: World | None) -> Daemon:
-    if world is None or world.state in (State.STARTING, State.BACKOFF, State.STOPPED):
+    if world is None or world.state in (State.STARTING, State.STOPPED):
         return Daemon.WAITING
+    if world.state is State.BACKOFF:
+        return Daemon.FAILED if world.quick_failures >= HOPELESS_FAILURES else Daemon.WAITING
     return Daemon.FAILED if world.state is State.FAILED else Daemon.RUNNING
 
 

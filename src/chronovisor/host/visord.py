@@ -26,7 +26,7 @@ from chronovisor.config import (
     SqliteBackend,
     effective,
 )
-from chronovisor.errors import ChronovisorError, InvalidInput
+from chronovisor.errors import ChronovisorError, InvalidInput, Problem
 from chronovisor.host import metrics, notify
 from chronovisor.host.directories import Directories
 from chronovisor.host.events import EventBus
@@ -189,13 +189,21 @@ class Visord:
     def feasible(self, value: object) -> SystemTime:
         """Return the time settings that a stored value would make hold on this machine.
 
-        Raises `InvalidInput` with every problem.
+        Raises `InvalidInput` with every problem that is not there already: a device that is gone
+        must not keep the operator from changing anything else.
         """
         settings = self.system_time.proposed(value)
-        problems = obstacles(settings)
+        known = self._known_obstacles()
+        problems = [problem for problem in obstacles(settings) if problem not in known]
         if problems:
             raise InvalidInput(problems[0].message, problems)
         return settings
+
+    def _known_obstacles(self) -> list[Problem]:
+        try:
+            return obstacles(self.system_time.effective())
+        except InvalidInput:  # what is stored cannot hold at all any more
+            return []
 
     def origins(self, path: KeyPath, *, secrets: bool) -> list[Origin]:
         """Return every field of a key that holds now, with its origin."""

@@ -1,0 +1,20 @@
+"""What every tier shares."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Return a directory of the test's own with a short name.
+
+    Unix sockets lie below it, and their paths hold 107 bytes (unix(7)); pytest's own directories
+    take most of that, above all with several workers.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="cv-"))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
