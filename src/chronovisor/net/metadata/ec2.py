@@ -4,6 +4,8 @@ A directory is listed one name a line, a trailing slash marking what is a direct
 `public-keys/` lists `0=name` for the directory `0` (AWS, "Instance metadata and user data").
 """
 
+from collections.abc import Callable
+
 from chronovisor.net.metadata.state import Guest, Interface
 
 VERSIONS = (
@@ -26,23 +28,28 @@ VERSIONS = (
 The later ones brought `ipv6s` and `tags`, which the tree has.
 """
 
-Tree = dict[str, "Tree | str | bytes"]
+Tree = dict[str, "Node"]
+Node = Tree | Callable[[], Tree] | str | bytes
+"""A leaf, a directory, or one that is made when somebody looks into it."""
 
 
 def find(guest: Guest, segments: tuple[str, ...]) -> bytes | None:
     """Return the document at a path below a version (`("meta-data", "mac")`); None if none is."""
-    node: Tree | str | bytes | None = _tree(guest)
+    node: Node | None = _tree(guest)
     for segment in segments:
         node = node.get(segment) if isinstance(node, dict) else None
+        if callable(node):
+            node = node()
     if isinstance(node, dict):
         return _listing(node, keys=segments == ("meta-data", "public-keys")).encode()
-    return node.encode() if isinstance(node, str) else node
+    return node.encode() if isinstance(node, str) else node if isinstance(node, bytes) else None
 
 
 def _listing(tree: Tree, *, keys: bool) -> str:
     if keys:
         return "\n".join(f"{number}={key_name(_key(tree, number))}" for number in tree)
-    return "\n".join(f"{name}/" if isinstance(it, dict) else name for name, it in tree.items())
+    leaves = (str, bytes)
+    return "\n".join(name if isinstance(it, leaves) else f"{name}/" for name, it in tree.items())
 
 
 def _key(tree: Tree, number: str) -> str:
@@ -81,10 +88,7 @@ def _meta_data(guest: Guest) -> Tree:
     if ipv4:
         tree["local-ipv4"] = ipv4[0]
     tree["mac"] = first.mac
-    macs: Tree = {
-        one.mac: _interface(guest, number, one) for number, one in enumerate(guest.interfaces)
-    }
-    tree["network"] = {"interfaces": {"macs": macs}}
+    tree["network"] = lambda: {"interfaces": {"macs": _macs(guest)}}
     if guest.availability_zone is not None:
         tree["placement"] = {"availability-zone": guest.availability_zone}
     if guest.ssh_keys:
@@ -96,6 +100,10 @@ def _meta_data(guest: Guest) -> Tree:
     if guest.tags:
         tree["tags"] = {"instance": dict(guest.tags)}
     return tree
+
+
+def _macs(guest: Guest) -> Tree:
+    return {one.mac: _interface(guest, number, one) for number, one in enumerate(guest.interfaces)}
 
 
 def _interface(guest: Guest, number: int, interface: Interface) -> Tree:
