@@ -67,13 +67,10 @@ class NetfilterSocket(contextlib.AbstractContextManager["NetfilterSocket"]):
             return
         self._force(_SO_SNDBUFFORCE, max(2 * len(packed), 1 << 20))
         self._send(packed)
-        acknowledged = False
-        while answer := self._receive(socket.MSG_DONTWAIT):
-            for kind, _, sequence, body in _messages(answer):
-                if kind == _ERROR:
-                    _raise_error(body, sequence)
-                    acknowledged = acknowledged or sequence == count
-        if not acknowledged:
+        answers = [(sequence, body) for kind, sequence, body in self._queued() if kind == _ERROR]
+        for sequence, body in answers:
+            _raise_error(body, sequence)
+        if count not in (sequence for sequence, _ in answers):
             raise ToolFailed("nftables gave no answer to a transaction")
 
     def ask(self, request: bytes, read: Callable[[bytes], _Answer]) -> list[_Answer]:
@@ -86,6 +83,12 @@ class NetfilterSocket(contextlib.AbstractContextManager["NetfilterSocket"]):
             with contextlib.suppress(InterruptedError):
                 return [read(body) for body in self._answers(request)]
         raise Unavailable("the ruleset of nftables changes faster than it can be read")
+
+    def _queued(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yield kind, sequence number and body of all that the kernel has answered already."""
+        while answer := self._receive(socket.MSG_DONTWAIT):
+            for kind, _, sequence, body in _messages(answer):
+                yield kind, sequence, body
 
     def _answers(self, request: bytes) -> Iterator[bytes]:
         self._send(request)
