@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Any
 
 from chronovisor.net.dhcp.service import DhcpService
@@ -70,6 +71,9 @@ class Vm:
 
     async def lease(self, wait_s: float = WAIT_S) -> Lease:
         return await asyncio.to_thread(self.guest.lease, wait_s)
+
+    async def request(self, address: str) -> int:
+        return await asyncio.to_thread(self.guest.request, IPv4Address(address))
 
     async def is_refused(self, wait_s: float = 1.5) -> bool:
         """Return whether no server offers anything."""

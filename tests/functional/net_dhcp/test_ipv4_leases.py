@@ -6,10 +6,12 @@ import signal
 from ipaddress import IPv4Address
 from typing import Any
 
+import pytest
+
 from chronovisor.net.dhcp import place
 from chronovisor.net.dhcp.leases import parse
 from chronovisor.worlds import State
-from dhcp_guests import ip
+from dhcp_guests import ACK, NAK, ip
 from dhcp_site import Site, Vm, mac
 
 PLAIN = {"prefix": "10.0.0.0/16", "gateway": "10.0.0.1"}
@@ -86,24 +88,47 @@ async def test_an_addition_touches_nothing_else(site: Site) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-async def test_a_port_that_is_gone_frees_its_address(site: Site) -> None:
-    site.network("plain", PLAIN)
-    site.port("old", 1, "plain", "10.0.0.11")
-    site.port("kept", 2, "plain", "10.0.0.12")
-    old, kept = site.tap(1, "10.0.0.1/32"), site.tap(2, "10.0.0.1/32")
+@pytest.mark.parametrize("net", ["10.0", "192.168"])  # of both halves that dnsmasq is told of
+async def test_a_port_that_is_gone_frees_its_address(site: Site, net: str) -> None:
+    site.network("plain", {"prefix": f"{net}.0.0/16", "gateway": f"{net}.0.1"})
+    site.port("old", 1, "plain", f"{net}.0.11")
+    site.port("kept", 2, "plain", f"{net}.0.12")
+    old, kept = site.tap(1, f"{net}.0.1/32"), site.tap(2, f"{net}.0.1/32")
     await site.sync()
     await asyncio.gather(old.lease(), kept.lease())
     pid = site.supervisor.get(place.DNSMASQ).pid
     site.remove("old")
     site.host.remove("tap1")
-    site.port("new", 3, "plain", "10.0.0.11")
-    new = site.tap(3, "10.0.0.1/32")
+    site.port("new", 3, "plain", f"{net}.0.11")
+    new = site.tap(3, f"{net}.0.1/32")
     done = await site.sync()
-    assert "release the lease of 10.0.0.11 to 02:00:00:00:00:01" in done
-    assert (await new.lease()).address == IPv4Address("10.0.0.11")
-    assert (await kept.lease()).address == IPv4Address("10.0.0.12")
+    assert f"release the lease of {net}.0.11 to 02:00:00:00:00:01" in done
+    assert (await new.lease()).address == IPv4Address(f"{net}.0.11")
+    assert (await kept.lease()).address == IPv4Address(f"{net}.0.12")
     assert site.supervisor.get(place.DNSMASQ).pid == pid
     assert await site.sync() == []
+
+
+async def test_a_vm_keeps_its_address_where_no_lease_is_known(site: Site) -> None:
+    """As after a migration, or with the lease file lost; an address not its own is refused."""
+    site.network("plain", PLAIN)
+    site.port("a", 1, "plain", "10.0.0.11")
+    vm = site.tap(1, "10.0.0.1/32")
+    await site.sync()
+    assert await vm.request("10.0.0.11") == ACK
+    assert await vm.request("10.0.0.99") == NAK
+
+
+async def test_a_file_that_somebody_edited_is_put_right(site: Site) -> None:
+    site.network("plain", PLAIN)
+    site.port("a", 1, "plain", "10.0.0.11")
+    vm = site.tap(1, "10.0.0.1/32")
+    await site.sync()
+    assert await site.sync() == []
+    file = site.service.at.hosts / "a"
+    file.write_text(file.read_text().replace("10.0.0.11", "10.0.0.66"))
+    assert f"write {file}" in await site.sync()
+    assert (await vm.lease()).address == IPv4Address("10.0.0.11")
 
 
 async def test_a_removed_port_gets_no_lease(site: Site) -> None:
