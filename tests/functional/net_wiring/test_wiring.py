@@ -266,7 +266,7 @@ def test_events_that_were_lost_are_made_up_for(one_host: Host) -> None:
     wiring = one_host.wiring()
     wiring.want(intent(a=port(10)))
     os.kill(wiring.process.pid, signal.SIGSTOP)
-    numbers = [f"198.18.{one >> 8}.{one & 255}" for one in range(20_000)]
+    numbers = [f"198.18.{one >> 8}.{one & 255}" for one in range(40_000)]
     noise = [f"route add blackhole {one}" for one in numbers]
     namespace.batch([*noise, "route del 10.5.0.11"])
     os.kill(wiring.process.pid, signal.SIGCONT)

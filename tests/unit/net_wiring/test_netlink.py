@@ -187,6 +187,12 @@ def test_a_length_that_lies_is_refused(data: bytes) -> None:
         list(m.split(data))
 
 
+@pytest.mark.parametrize("data", [b"\x09\0\1\0abcd", b"\x03\0\1\0", b"\x08\0\1\0abcd\x04"])
+def test_an_attribute_whose_length_lies_is_refused(data: bytes) -> None:
+    with pytest.raises(ProtocolError, match="netlink"):
+        m.attributes(data)
+
+
 def _error(number: int, flags: int, more: bytes = b"") -> Message:
     return Message(m.ERROR, flags, 7, 0, struct.pack("=i", -number) + more)
 

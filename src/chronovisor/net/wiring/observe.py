@@ -30,7 +30,7 @@ from chronovisor.net.wiring.taps import Address
 _OnDevice = TypeVar("_OnDevice", DeviceAddress, Neighbour)
 
 _HOST = (IPV4_FORWARDING, IPV6_FORWARDING)
-_ABSENT = (errno.ENODEV, errno.EINVAL)
+_ABSENT = (errno.ENODEV, errno.EINVAL, errno.ENOENT)  # ENOENT: no route was ever made
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.EACCES)
 
 
@@ -48,7 +48,7 @@ def observe(channel: Channel, wanted: Collection[str] = ()) -> Observed:
     listed = [
         message
         for version in (4, 6)
-        for message in channel.dump(routes.GET, routes.ask(version))
+        for message in _dump_of(channel, routes.GET, routes.ask(version))
         if routes.leads_to_a_host(message.body)
     ]
     return Observed(
@@ -153,7 +153,7 @@ def _to(channel: Channel, hosts: Iterable[Address]) -> Iterator[Route]:
 
 
 def _dump_of(channel: Channel, kind: int, body: bytes) -> list[Message]:
-    """Return what the kernel lists of a device; nothing when the device went since."""
+    """Return what the kernel lists; nothing when the device or table is not there."""
     try:
         return channel.dump(kind, body)
     except Refused as error:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from chronovisor.errors import Unavailable
 from chronovisor.net.intent import Intent
 from chronovisor.net.marks import ROUTE_PROTOCOL
 from chronovisor.net.settings import Port
@@ -79,6 +80,7 @@ class Wiring:
         self._wake = asyncio.Event()
         self._settled = asyncio.Condition()
         self._asked = self._done = 0
+        self._ended = False
         self.states: dict[str, PortState] = {}
 
     def want(self, intent: Intent, *, complete: bool = True) -> None:
@@ -104,15 +106,21 @@ class Wiring:
         self._wake.set()
 
     async def settled(self) -> None:
-        """Wait until all that was wanted before this call was tried."""
+        """Wait until all that was wanted before this call was tried.
+
+        Raises `Unavailable` when `run` ended before that.
+        """
         asked = self._asked
         async with self._settled:
-            await self._settled.wait_for(lambda: self._done >= asked)
+            await self._settled.wait_for(lambda: self._done >= asked or self._ended)
+        if self._done < asked:
+            raise Unavailable("the wiring of taps does not run")
 
     async def run(self) -> None:
         """Keep taps wired until cancelled. Raises `ToolFailed` when the kernel cannot be asked."""
         listener = Listener(self._heard)
         listener.start()
+        self._ended, self._whole = False, True
         try:
             with Channel() as channel:
                 while True:
@@ -120,6 +128,9 @@ class Wiring:
                     await self._pause()
         finally:
             listener.close()
+            self._ended = True
+            async with self._settled:
+                self._settled.notify_all()
 
     def _forget(self, port: Port) -> None:
         """Drop a port's tap; its device is looked at again."""
@@ -150,8 +161,9 @@ class Wiring:
                 dict(self._taps) if whole else {d: self._taps[d] for d in dirty & self._taps.keys()}
             )
             await self._reconcile(channel, wanted, None if whole else dirty)
-        async with self._settled:
+        if not self._whole:  # else this was not the last word
             self._done = asked
+        async with self._settled:
             self._settled.notify_all()
 
     async def _reconcile(
