@@ -11,6 +11,7 @@ import subprocess
 from typing import Any
 
 import pytest
+
 from metadata_guests import KEY, port
 from metadata_sites import Site
 
@@ -44,9 +45,11 @@ show({"found": found, "network": network, "seed": seed,
 NOCLOUD = """
 from cloudinit.net import network_state
 md, ud, vd = util.read_seeded("http://169.254.169.254/nocloud/", timeout=5)
-config = util.load_yaml(url_helper.readurl("http://169.254.169.254/nocloud/network-config").contents)
+text = url_helper.readurl("http://169.254.169.254/nocloud/network-config").contents
+config = util.load_yaml(text)
 state = network_state.parse_net_config_data(config)
-show({"md": md, "ud": ud, "vd": vd, "interfaces": [one["mac_address"] for one in state.iter_interfaces()]})
+macs = [one["mac_address"] for one in state.iter_interfaces()]
+show({"md": md, "ud": ud, "vd": vd, "interfaces": macs})
 """
 
 TOKEN = """

@@ -95,6 +95,17 @@ def _requests(site: Site) -> int:
     return asked
 
 
+def test_refusal_arrives_though_more_was_sent(site: Site) -> None:
+    with site.connect(10) as client:
+        client.sendall(
+            b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n" + b"z" * 60_000
+        )
+        data = b""
+        while more := client.recv(65536):
+            data += more
+    assert data.startswith(b"HTTP/1.1 413 ")
+
+
 def test_nonsense_leaves_the_proxy_as_it_was(site: Site) -> None:
     chance = random.Random(16)
     for _ in range(60):

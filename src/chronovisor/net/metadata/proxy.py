@@ -175,8 +175,7 @@ class Proxy:
         tap = self._taps.get(device)
         if index is None:
             index = _index(device)
-        serves = guest is not None and tap is not None and tap.guest.port == guest.port
-        if tap is not None and not (serves and tap.index == index):
+        if tap is not None and (guest is None or tap.index != index):
             self._drop(device)
             tap = None
         if guest is None or not index:
@@ -185,7 +184,7 @@ class Proxy:
             self._taps[device] = Tap(device, index, guest, self._ask)
             self._by_index[index] = device
         else:
-            tap.guest = guest
+            tap.guest = guest  # open connections are judged by it from their next request on
 
     def _drop(self, device: str) -> None:
         tap = self._taps.pop(device)
