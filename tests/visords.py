@@ -46,6 +46,8 @@ def until(what: str, probe: Callable[[], _T | None]) -> _T:
 class Visord:
     """One visord with its directories; start it, kill it, start it again."""
 
+    place: Sequence[str] = _ON_ITS_OWN
+    """Command before its own that brings it into a network namespace."""
     wrapper: Sequence[str] = ()
     program: Sequence[str] = ("-m", "chronovisor.host.main")
 
@@ -73,7 +75,7 @@ class Visord:
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [
-                    *(*_ON_ITS_OWN, *self.wrapper, *_WITHOUT_CLOCK),
+                    *(*self.place, *self.wrapper, *_WITHOUT_CLOCK),
                     *(sys.executable, *self.program),
                     *("--etc", str(self.etc), "--var", str(self.var), "--run", str(self.run)),
                     *(*self.options, *options),

@@ -1,12 +1,13 @@
 """The net plane at work: settings in; taps wired, fenced and served; states out.
 
 The firewall always goes first: a port that comes is fenced before it is wired, and one that goes is
-closed before its routes are taken away. Losing this process loses nothing: rules, routes and daemons stay, and a new plane knows its
-own work again by its marks.
+closed before its routes are taken away. Losing this process loses nothing: rules, routes and
+daemons stay, and a new plane knows its own work again by its marks.
 """
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,10 @@ RECONCILE_S = 10.0
 """How often firewall, DHCP and metadata are compared although nothing was heard."""
 
 RETRY_S = 1.0
+
+GUARD_S = 0.5
+"""How often it is made sure that the firewall's tables are there. Debian's nftables.service takes
+all tables away when it is reloaded, and VMs without them are open."""
 
 Publish = Callable[[str, dict[str, Any]], None]
 
@@ -124,24 +129,34 @@ class NetPlane:
         dhcp = DhcpService(self._place(), self._supervisor, self._publish)
         with Firewall(settings.tap_patterns) as firewall:
             # Rules first: a tap must never be open while nobody says what may pass.
-            await asyncio.to_thread(firewall.sync, self.intent)
-            self._wiring.want(self.intent)
+            intent = self.intent
+            await asyncio.to_thread(firewall.sync, intent)
+            self._wiring.want(intent)
             wiring = asyncio.create_task(self._wiring.run())
+            wiring.add_done_callback(lambda _: self._wake.set())
             try:
                 while self._settings == settings:
+                    await self._sync(firewall, dhcp)
+                    await self._pause(firewall)
                     if wiring.done():
                         wiring.result()
-                    await self._sync(firewall, dhcp)
-                    await self._pause()
             finally:
                 wiring.cancel()
                 await asyncio.wait([wiring])
+                self._say("")  # whoever goes on from here finds out anew what is wrong
         raise _Changed
 
-    async def _pause(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(RETRY_S if self.problem else RECONCILE_S):
-                await self._wake.wait()
+    async def _pause(self, firewall: Firewall) -> None:
+        """Wait for something to do."""
+        until_s = time.monotonic() + (RETRY_S if self.problem else RECONCILE_S)
+        while (left_s := until_s - time.monotonic()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(GUARD_S, left_s)):
+                    await self._wake.wait()
+                return
+            with contextlib.suppress(ChronovisorError):  # the next sync says what is wrong
+                if not await asyncio.to_thread(firewall.is_standing):
+                    return
 
     async def _sync(self, firewall: Firewall, dhcp: DhcpService) -> None:
         """Do what is missing in every part; one that fails does not stop the others."""
@@ -149,19 +164,22 @@ class NetPlane:
         intent = self.intent
         failed = []
         try:
-            await asyncio.to_thread(firewall.change, intent)
-            if not await asyncio.to_thread(firewall.is_untouched):
-                await asyncio.to_thread(firewall.sync, intent)
+            await asyncio.to_thread(_guard, firewall, intent)
             self._wiring.want(intent)
         except ChronovisorError as error:
             failed.append(f"firewall: {error.message}")
-        await dhcp.sync(intent)
-        failed += [f"dhcp: {dhcp.problem}"] if dhcp.problem else []
+        try:
+            await dhcp.sync(intent)
+            failed += [f"dhcp: {dhcp.problem}"] if dhcp.problem else []
+        except ChronovisorError as error:
+            failed.append(f"dhcp: {error.message}")
         try:
             await self._sync_metadata()
         except ChronovisorError as error:
             failed.append(f"metadata: {error.message}")
-        problem = "; ".join(failed)
+        self._say("; ".join(failed))
+
+    def _say(self, problem: str) -> None:
         if problem != self.problem:
             self.problem = problem
             self._publish("net.problem", {"problem": problem})
@@ -171,6 +189,17 @@ class NetPlane:
         for action in metadata_plan.plan(self._wanted_metadata(), seen):
             self._publish("net.metadata.action", {"action": str(action), "reason": action.reason})
             await self._metadata.apply(action, self._supervisor)
+
+
+def _guard(firewall: Firewall, intent: Intent) -> None:
+    """Make the rules follow an intent; all of them where somebody else touched nftables.
+
+    That is asked first: after a change of our own, theirs could not be told from it.
+    """
+    if firewall.is_untouched():
+        firewall.change(intent)
+    else:
+        firewall.sync(intent)
 
 
 class _Changed(Exception):

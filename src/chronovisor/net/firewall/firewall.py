@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from chronovisor.net.firewall import conntrack, flows, static
 from chronovisor.net.firewall.apply import apply
 from chronovisor.net.firewall.netfilter import NetfilterSocket, Refused
-from chronovisor.net.firewall.observe import generation, observe
+from chronovisor.net.firewall.observe import generation, observe, table_handles
 from chronovisor.net.firewall.plan import Action, plan
 from chronovisor.net.firewall.wanted import Wanted, changed_groups, changed_ports
 from chronovisor.net.intent import Intent
@@ -41,6 +41,7 @@ class Firewall(contextlib.AbstractContextManager["Firewall"]):
         self._wanted: Wanted | None = None
         self._unjudged: frozenset[Address] | None = None
         self._generation = 0
+        self._tables: dict[int, bytes] = {}
 
     def __exit__(self, *exc: object) -> None:
         self.close()
@@ -69,6 +70,7 @@ class Firewall(contextlib.AbstractContextManager["Firewall"]):
         apply(actions, self._netfilter)
         self._unjudged = None
         self._generation = generation(self._netfilter)
+        self._tables = table_handles(self._netfilter)
         self._wanted = wanted
         self.end_refused()
         return actions
@@ -125,3 +127,13 @@ class Firewall(contextlib.AbstractContextManager["Firewall"]):
         Cheap; when it is False, `plan` or `sync` finds out what really differs.
         """
         return self._wanted is not None and generation(self._netfilter) == self._generation
+
+    def is_standing(self) -> bool:
+        """Return whether our tables are there since our last `sync`, whatever is in them.
+
+        Cheap, to be asked often: `nft flush ruleset` takes them away, and every VM is open.
+
+        Raises:
+            ToolFailed, Unavailable: they cannot be read.
+        """
+        return self.is_untouched() or table_handles(self._netfilter) == self._tables

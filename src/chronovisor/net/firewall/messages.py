@@ -25,7 +25,8 @@ from chronovisor.net.firewall.rules import Chain, Element, Rule, SetName, Verdic
 SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 REQUEST, ACK, DUMP, APPEND, CREATE = 0x1, 0x4, 0x300, 0x800, 0x400  # NLM_F_*
 BATCH_BEGIN, BATCH_END = 0x10, 0x11  # NFNL_MSG_BATCH_*
-NEW_CHAIN, GET_CHAIN, DELETE_CHAIN = 3, 4, 5  # NFT_MSG_*
+GET_TABLE = 1  # NFT_MSG_*
+NEW_CHAIN, GET_CHAIN, DELETE_CHAIN = 3, 4, 5
 NEW_RULE, GET_RULE, DELETE_RULE = 6, 7, 8
 NEW_SET, GET_SET, DELETE_SET = 9, 10, 11
 NEW_ELEMENT, GET_ELEMENT, DELETE_ELEMENT = 12, 13, 14
@@ -120,6 +121,11 @@ def elements(kind: int, where: SetName, which: Iterable[Element]) -> Iterator[by
 def table_dump(kind: int, family: int) -> bytes:
     """Return what asks for all chains, rules or sets of our table of a family."""
     return message(kind, REQUEST | DUMP, family, string(1, TABLE))
+
+
+def table_query(family: int) -> bytes:
+    """Return what asks for our table of a family itself."""
+    return message(GET_TABLE, REQUEST, family, string(1, TABLE))
 
 
 def element_dump(where: SetName) -> bytes:
