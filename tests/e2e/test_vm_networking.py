@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from ipaddress import IPv4Address
 
@@ -280,6 +281,28 @@ def test_a_document_with_many_ports_and_some_bad_ones(host: VmHost, restart: boo
     assert "host/net/ports/vm51: network: there is no network nowhere that holds" in health
     code, output, _ = host.visord.ctl("host", "health")
     assert (code, "vm50" in output) == (1, True)
+
+
+def test_ports_that_are_added_at_once_are_all_there(host: VmHost) -> None:
+    def add(number: int) -> None:
+        words = ("--device", f"tap{number}", "--mac", mac(number), "--network", "net")
+        host.do("net", "port", "add", f"vm{number}", *words)
+
+    with ThreadPoolExecutor() as hands:
+        list(hands.map(add, range(8)))
+    assert len(host.client.get("/v1/net/ports")) == 8
+
+
+def test_a_device_that_no_pattern_covers_is_told_of(host: VmHost) -> None:
+    host.namespace.batch(["link add vnet7 type veth peer name other7"])
+    host.add("vm7", 7, device="vnet7")
+    host.until_wired("vm7")
+    assert "vnet7 is like none of tap_patterns" in host.health()
+    assert "loopback" in host.refused("net", "enable", 'tap_patterns=["lo"]')
+    host.do("net", "enable", 'tap_patterns=["tap*", "vnet*"]')
+    host.until_wired("vm7")
+    until("health is well", lambda: not host.health())
+    assert "vnet*" in host.namespace.run("nft", "list", "chain", "inet", "chronovisor", "input")
 
 
 BAD: list[tuple[dict[str, object], str]] = [

@@ -25,6 +25,9 @@ app.add_typer(firewall, name="firewall", help="What guards them.")
 PORTS = "/v1/config/host/net/ports"
 VM_NETWORKING = "/v1/config/host/net/vm_networking"
 
+ATTEMPTS = 20
+"""How often a port is added while others, above all other ports, are stored in between."""
+
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The port's id.")]
 
 
@@ -70,15 +73,22 @@ def port_add(
         "security_groups": group or [],
         **fields(words or []),
     }
-    client = Client()
-    revision = _revision_without(client, identifier)
-    query = {
-        "instance": identifier,
-        "comment": comment or None,
-        "expected_revision": revision,
-    }
-    commit = client.call("PUT", PORTS, value, query=query)
+    commit = _add(Client(), identifier, value, comment)
     emit(commit, output, lambda done: _done("Add", done))
+
+
+def _add(client: Client, identifier: str, value: dict[str, Any], comment: str) -> Any:
+    """Store a port that is not there yet; others may be changing the store at the same time."""
+    query: dict[str, Any] = {"instance": identifier, "comment": comment or None}
+    tries_left = ATTEMPTS
+    while True:
+        tries_left -= 1
+        query["expected_revision"] = _revision_without(client, identifier)
+        try:
+            return client.call("PUT", PORTS, value, query=query)
+        except Conflict:  # of the revision: whether the port is there must be asked again
+            if not tries_left:
+                raise
 
 
 def _revision_without(client: Client, identifier: str) -> int:

@@ -8,7 +8,7 @@ daemons stay, and a new plane knows its own work again by its marks.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from chronovisor.errors import ChronovisorError, Problem
 from chronovisor.net import intent as intents
 from chronovisor.net.dhcp.place import Place
 from chronovisor.net.dhcp.service import DhcpService
+from chronovisor.net.dhcp.wanted import problems as dhcp_problems
 from chronovisor.net.firewall import Firewall
 from chronovisor.net.intent import Intent
 from chronovisor.net.metadata import plan as metadata_plan
 from chronovisor.net.metadata.directory import MetadataDirectory
-from chronovisor.net.settings import Metadata, VmNetworking
+from chronovisor.net.settings import PORTS, VM_NETWORKING, Metadata, VmNetworking
 from chronovisor.net.wiring import PortState, Wiring, drift
 from chronovisor.worlds import Supervisor
 
@@ -81,8 +82,12 @@ class NetPlane:
         self._wake.set()
 
     def problems(self) -> list[Problem]:
-        """Return what is wrong with the settings; the ports named are not served."""
-        return intents.problems(self.intent)
+        """Return what is wrong with the settings: ports that are not served, or not as asked."""
+        found = intents.problems(self.intent)
+        if self.enabled:
+            found += dhcp_problems(self.intent)
+            found += _uncovered(self.intent, self._settings.tap_patterns)
+        return found
 
     def states(self) -> Mapping[str, PortState]:
         """Return how each port is, by id."""
@@ -189,6 +194,19 @@ class NetPlane:
         for action in metadata_plan.plan(self._wanted_metadata(), seen):
             self._publish("net.metadata.action", {"action": str(action), "reason": action.reason})
             await self._metadata.apply(action, self._supervisor)
+
+
+def _uncovered(intent: Intent, patterns: tuple[str, ...]) -> Iterator[Problem]:
+    """Yield a problem for each port's device that would be open without its port."""
+    starts = tuple(one.removesuffix("*") for one in patterns if one.endswith("*"))
+    for identifier, port in intent.ports.items():
+        if not port.device.startswith(starts) and port.device not in patterns:
+            yield Problem(
+                f"{PORTS}/{identifier}: device",
+                f"{port.device} is like none of tap_patterns: open whenever no port claims it",
+                port.device,
+                f"add a pattern to {VM_NETWORKING}, which has {', '.join(patterns)}",
+            )
 
 
 def _guard(firewall: Firewall, intent: Intent) -> None:

@@ -353,6 +353,15 @@ def _http_url(text: str) -> str:
     return text
 
 
+_TAP_PATTERN = r"^([A-Za-z0-9_.-]{1,15}|[A-Za-z0-9_.-]{1,14}\*)$"  # IFNAMSIZ - 1
+
+
+def _no_loopback(pattern: str) -> str:
+    if pattern in ("lo", "lo*", "l*"):
+        raise ValueError(f"{pattern} is the host's own loopback device, which must stay open")
+    return pattern
+
+
 class VmNetworking(_Settings):
     """Routed VM networking of this host: `host/net/vm_networking`.
 
@@ -364,7 +373,8 @@ class VmNetworking(_Settings):
     enabled: bool = False
     """Whether this host connects VMs."""
     tap_patterns: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,15}\*?$")], ...], Field(min_length=1)
+        tuple[Annotated[str, Field(pattern=_TAP_PATTERN), AfterValidator(_no_loopback)], ...],
+        Field(min_length=1),
     ] = ("tap*",)
     """Names of VMs' devices; closed until a port claims them."""
     dns: bool = Field(default=False, description="Answer VMs' DNS on this host.")

@@ -34,7 +34,7 @@ def check_patterns(patterns: Sequence[str]) -> None:
     problems = [
         Problem(f"tap_patterns[{number}]", f"{one!r} is no device name", one, "tap*, vnet*, vm1")
         for number, one in enumerate(patterns)
-        if not _PATTERN.fullmatch(one) or one in ("lo", "l*")
+        if not _PATTERN.fullmatch(one) or one in ("lo", "lo*", "l*")
     ]
     if problems:
         raise InvalidInput("device name patterns of VMs are wrong", problems)

@@ -1,0 +1,118 @@
+"""How the store's values come to the net plane, and which are refused before they are stored."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chronovisor.clock.engine import Engine
+from chronovisor.config import Change, Commit, ConfigStore, KeyPath, SqliteBackend
+from chronovisor.errors import InvalidInput
+from chronovisor.host.schema import registry
+from chronovisor.host.vm_networking import VmNetworkingSource
+from chronovisor.net.plane import NetPlane
+from chronovisor.worlds import Supervisor
+
+NET, ENABLED = "host/net/networks/net", "host/net/vm_networking"
+NETWORK = {"subnets": [{"prefix": "10.5.0.0/16", "gateway": "10.5.0.1"}]}
+
+
+def port(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "device": f"tap{number}",
+        "mac": f"02:00:00:00:00:{number:02x}",
+        "network": "net",
+        "addresses": [f"10.5.0.{number + 1}"],
+    } | changes
+
+
+class Host:
+    """A store and the plane that follows it."""
+
+    def __init__(self, base: Path) -> None:
+        self.store = ConfigStore(SqliteBackend(base / "config.db"), registry(Engine(base)))
+        self.plane = NetPlane(Supervisor(base / "worlds"), base, base, lambda _, __: None)
+        self.source = VmNetworkingSource(self.store, self.plane)
+
+    def commit(self, **values: Any) -> Commit:
+        """Commit values by the ends of their paths, as `ports__vm1`."""
+        changes = [
+            Change(f"host/net/{name.replace('__', '/')}", value) for name, value in values.items()
+        ]
+        commit = self.store.commit(changes, author="test")
+        self.source.committed(commit)
+        return commit
+
+    def refusal(self, name: str, value: Any) -> list[str]:
+        with pytest.raises(InvalidInput) as caught:
+            self.source.refuse_clash(KeyPath.parse(f"host/net/{name}"), value)
+        return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    made = Host(tmp_path)
+    made.commit(networks__net=NETWORK, ports__vm1=port(1), vm_networking={"enabled": True})
+    yield made
+    made.store.close()
+
+
+def test_commits_are_followed(host: Host) -> None:
+    assert host.plane.enabled
+    assert [*host.plane.intent.ports] == ["vm1"]
+    host.commit(ports__vm2=port(2), ports__vm1=None)
+    assert [*host.plane.intent.ports] == ["vm2"]
+    host.commit(vm_networking={"enabled": False}, ports__vm3=port(3))
+    assert not host.plane.enabled
+    assert [*host.plane.intent.ports] == ["vm2", "vm3"]
+
+
+def test_a_restart_knows_the_same(host: Host) -> None:
+    host.commit(ports__vm2=port(2, enabled=False), ports__vm3=port(3, network="nowhere"))
+    again = NetPlane(Supervisor(Path("worlds")), Path(), Path(), lambda _, __: None)
+    VmNetworkingSource(host.store, again).apply()
+    assert again.intent == host.plane.intent
+    assert again.enabled
+
+
+def test_a_rollback_is_followed(host: Host) -> None:
+    revision = host.store.revision
+    host.commit(ports__vm1=port(1, addresses=["10.5.0.99"]), networks__other=NETWORK)
+    host.source.committed(host.store.rollback(revision, author="test"))
+    assert [str(one) for one in host.plane.intent.ports["vm1"].addresses] == ["10.5.0.2"]
+    assert [*host.plane.intent.networks] == ["net"]
+
+
+def test_a_clash_is_refused_with_its_field(host: Host) -> None:
+    assert host.refusal("ports/vm2", port(1)) == [
+        "device: port vm1 has device tap1 already",
+        "mac: port vm1 has mac 02:00:00:00:00:01 already",
+        "addresses[0]: port vm1 has address 10.5.0.2 already",
+    ]
+    assert host.refusal("ports/vm2", port(2, network="nowhere", security_groups=["no"])) == [
+        "security_groups[0]: there is no security group no that holds",
+        "network: there is no network nowhere that holds",
+    ]
+    network = {"subnets": [{"prefix": "10.5.0.0/16", "gateway": "10.5.0.0"}]}
+    assert host.refusal("networks/net", network) == [
+        "subnets[0].gateway: gateway 10.5.0.0 is the network address of 10.5.0.0/16"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ports/vm1", port(1, addresses=["10.5.0.7"])),
+        ("ports/vm2", port(2)),
+        ("ports/vm1", None),
+        ("networks/net", None),  # health names the port that this leaves without a network
+        ("networks/net", {"subnets": [{"prefix": "10.6.0.0/16", "gateway": "10.6.0.1"}]}),
+        ("vm_networking", {"enabled": False}),
+        ("metadata", {"enabled": False}),
+    ],
+)
+def test_what_clashes_with_nothing_is_fine(host: Host, name: str, value: Any) -> None:
+    before = host.plane.intent
+    host.source.refuse_clash(KeyPath.parse(f"host/net/{name}"), value)
+    assert host.plane.intent is before
