@@ -173,6 +173,8 @@ address add {LINK_LOCAL}/64 dev {vm.tap} nodad
 address add {METADATA6}/64 dev {vm.tap} nodad
 route add {vm.address4}/32 dev {vm.tap}
 route add {vm.address6}/128 dev {vm.tap}
+neighbour add {vm.address4} lladdr {vm.mac} dev {vm.tap}
+neighbour add {vm.address6} lladdr {vm.mac} dev {vm.tap}
 """,
         )
         with inside(vm.namespace):
@@ -191,6 +193,8 @@ route add default via {GATEWAY4}
 route add default via {LINK_LOCAL} dev eth0
 """,
             )
+            wait_until_ready("eth0")
+        wait_until_ready(vm.tap)
         self._stack.callback(vm.close)
         return vm
 
@@ -231,6 +235,14 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"never: {what}"
         select.select([], [], [], 0.01)
+
+
+def wait_until_ready(device: str) -> None:
+    """Wait until a device has its queue: what is sent before that is lost without a word."""
+    wait_for(
+        lambda: " qdisc noqueue state UP " in run("ip", "-o", "link", "show", "dev", device),
+        f"{device} is ready",
+    )
 
 
 def read_until(waiting: socket.socket, mark: bytes) -> list[bytes]:

@@ -22,6 +22,7 @@ class Site:
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        self.client = ""
         self.a = host.add_vm(1)
         self.b = host.add_vm(2)
         self.firewall = Firewall()

@@ -52,12 +52,16 @@ def fence(site: Any) -> None:
         out.close()
 
 
-@pytest.fixture
-def served(site: Any) -> Any:
-    """Return a site where `b` serves ssh and web to everybody."""
+@pytest.fixture(params=["quiet", "open"])
+def served(site: Any, request: pytest.FixtureRequest) -> Any:
+    """Return a site where `b` serves ssh and web to everybody.
+
+    The client is `quiet`, or `open`: then what the server sends may begin a connection too.
+    """
     site.group("fences", MARKS)
     site.group("server", [SSH, WEB, EGRESS])
-    site.port(site.a, "quiet", "fences")
+    site.client = request.param
+    site.port(site.a, site.client, "fences")
     site.port(site.b, "server", "fences")
     site.sync()
     return site
@@ -89,6 +93,7 @@ def test_an_end_that_may_no_longer_send_loses_what_it_began(served: Any) -> None
     ssh = connect(served.a, served.b, 22)
     marked = [one | {"direction": "egress"} for one in MARKS]
     served.group("quiet", marked)
+    served.group("open", [*marked, *MARKS, SSH])
     served.change()
     assert not lives(served, *ssh)
 
@@ -96,10 +101,10 @@ def test_an_end_that_may_no_longer_send_loses_what_it_began(served: Any) -> None
 def test_a_member_that_leaves_a_remote_group_loses_its_connections(served: Any) -> None:
     served.group("friends", [])
     served.group("server", [SSH | {"remote_group": "friends"}, EGRESS])
-    served.port(served.a, "quiet", "fences", "friends")
+    served.port(served.a, served.client, "fences", "friends")
     served.change()
     ssh = connect(served.a, served.b, 22)
-    served.port(served.a, "quiet", "fences")
+    served.port(served.a, served.client, "fences")
     served.change()
     assert not lives(served, *ssh)
 

@@ -146,7 +146,7 @@ def test_neighbour_discovery_of_a_vm_itself_works(site: Any) -> None:
     site.sync()
     with inside(site.a.namespace):
         run("ip", "neighbour", "flush", "dev", "eth0")
-    run("ip", "neighbour", "flush", "dev", site.a.tap)
+    run("ip", "neighbour", "delete", site.a.address6, "dev", site.a.tap)
     one = site.a.udp(site.a.address6, 53)
     site.b.udp(site.b.address6).sendto(b"hello", (site.a.address6, 53))
     assert one.recv(10) == b"hello"

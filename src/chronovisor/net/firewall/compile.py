@@ -50,10 +50,9 @@ ICMP = {4: 1, 6: 58}  # IANA protocol numbers of ICMP and ICMPv6
 _NOBODY = IPv4Address("0.0.0.0")  # RFC 5227 section 2.1.1: sender of an address probe
 
 
-def remote_groups(groups: Mapping[str, SecurityGroup]) -> frozenset[str]:
-    """Return the groups that a rule names as the far end."""
-    named = {one.remote_group for group in groups.values() for one in group.rules}
-    return frozenset(name for name in named if name is not None and name in groups)
+def remote_names(group: SecurityGroup) -> frozenset[str]:
+    """Return the groups that a group's rules name as the far end."""
+    return frozenset(one.remote_group for one in group.rules if one.remote_group is not None)
 
 
 def group_part(name: str, groups: Mapping[str, SecurityGroup]) -> Part:

@@ -116,7 +116,7 @@ class Firewall(contextlib.AbstractContextManager["Firewall"]):
         if self._wanted is None or self._unjudged == frozenset():
             return []
         found = conntrack.flows(self._netfilter, self._unjudged)
-        ended = flows.refused(self._wanted.intent, found)
+        ended = flows.refused(self._wanted.intent, found) if found else []
         conntrack.end(self._netfilter, ended)
         self._unjudged = frozenset()
         return ended

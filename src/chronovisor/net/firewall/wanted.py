@@ -9,7 +9,7 @@ from chronovisor.net.firewall.compile import (
     group_part,
     members_part,
     port_part,
-    remote_groups,
+    remote_names,
 )
 from chronovisor.net.firewall.plan import Action, difference, merged
 from chronovisor.net.firewall.rules import Element, Part
@@ -29,6 +29,7 @@ class Wanted:
     parts: dict[Key, Part] = field(default_factory=dict)
     remotes: frozenset[str] = frozenset()
     """Groups that a rule names as the far end."""
+    _named: dict[str, frozenset[str]] = field(default_factory=dict)
     _holders: Counter[Element] = field(default_factory=Counter)
 
     @classmethod
@@ -43,10 +44,9 @@ class Wanted:
         before, self.intent = self.intent, intent
         ports, groups = changed_ports(before, intent), changed_groups(before, intent)
         if groups:
-            remotes = remote_groups(intent.groups)
-            switched, self.remotes = remotes ^ self.remotes, remotes
+            switched = self._rename(groups)
             ports |= _touched_ports(before, intent, groups, switched)
-            naming = {one for one in intent.groups if _names_any(intent, one, groups)}
+            naming = {one for one, names in self._named.items() if not names.isdisjoint(groups)}
             groups |= naming | switched
         new: dict[Key, Part] = {}
         for name in groups:
@@ -58,6 +58,18 @@ class Wanted:
         for name in ports:
             new["port", name] = _port(name, intent, self.remotes)
         return self._replace(new, _reason(ports, groups))
+
+    def _rename(self, groups: set[str]) -> frozenset[str]:
+        """Note whom changed groups name; return who is named now and was not, or no longer."""
+        for one in groups:
+            names = remote_names(self.intent.groups[one]) if one in self.intent.groups else None
+            if names:
+                self._named[one] = names
+            else:
+                self._named.pop(one, None)
+        found = frozenset().union(*self._named.values()) & self.intent.groups.keys()
+        switched, self.remotes = found ^ self.remotes, found
+        return switched
 
     def _replace(self, new: Mapping[Key, Part], reason: str) -> list[Action]:
         old = [self.parts.get(key, NOTHING) for key in new]
@@ -140,10 +152,6 @@ def _touched_ports(
 def _is_stateful(intent: Intent, group: str) -> bool | None:
     found = intent.groups.get(group)
     return None if found is None else found.stateful
-
-
-def _names_any(intent: Intent, group: str, others: set[str]) -> bool:
-    return any(rule.remote_group in others for rule in intent.groups[group].rules)
 
 
 def _reason(ports: set[str], groups: set[str]) -> str:
