@@ -5,7 +5,9 @@ known is doubtful, and `Lost` says so.
 """
 
 import asyncio
+import ctypes
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -22,6 +24,7 @@ from chronovisor.net.wiring.netlink.route import Route
 GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 """RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR and _IPV6_ROUTE."""
 
+_ATTACH_FILTER = 26  # SO_ATTACH_FILTER
 _DATAGRAMS_AT_ONCE = 64  # then others on the event loop have their turn
 
 
@@ -77,6 +80,35 @@ def events(data: bytes) -> Iterator[Event]:
             yield RouteChanged(Route.unpack(message.body), message.kind == routes.DELETE)
 
 
+def _pass_over(source: socket.socket, ours: int) -> None:
+    """Have the kernel keep to itself what is no news, before it fills the buffer.
+
+    That is addresses that come, and addresses and routes that port id `ours` changed: a start with
+    3,000 ports makes 30,000 such messages. A classic BPF program (bpf(4)) over the header.
+    """
+
+    def big(layout: str, value: int) -> int:
+        return int.from_bytes(struct.pack(layout, value), "big")  # it loads in network byte order
+
+    load_type, load_port, equals, answer = 0x28, 0x20, 0x15, 0x06  # ldh [k], ld [k], jeq, ret
+    program = [
+        (load_type, 0, 0, 4),
+        (equals, 4, 0, big("=H", links.NEW)),
+        (equals, 3, 0, big("=H", links.DELETE)),
+        (equals, 3, 0, big("=H", addresses.NEW)),
+        (load_port, 0, 0, 12),
+        (equals, 1, 0, big("=I", ours)),
+        (answer, 0, 0, 0xFFFFFFFF),
+        (answer, 0, 0, 0),
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in program))
+    source.setsockopt(
+        socket.SOL_SOCKET,
+        _ATTACH_FILTER,
+        struct.pack("@HP", len(program), ctypes.addressof(code)),
+    )
+
+
 class Listener:
     """Calls `heard` on the event loop with each event, from `start` until `close`."""
 
@@ -84,9 +116,13 @@ class Listener:
         self._heard = heard
         self._socket: socket.socket | None = None
 
-    def start(self) -> None:
-        """Begin to listen, in the running event loop. Raises `ToolFailed`."""
+    def start(self, ours: int = 0) -> None:
+        """Begin to listen, in the running event loop. Raises `ToolFailed`.
+
+        `ours` is the port id of the channel by which this process makes changes.
+        """
         self._socket = opened(GROUPS, blocking=False)
+        _pass_over(self._socket, ours)
         asyncio.get_running_loop().add_reader(self._socket, self._read)
 
     def close(self) -> None:
@@ -96,14 +132,21 @@ class Listener:
             self._socket.close()
             self._socket = None
 
-    def _read(self) -> None:
+    def drain(self) -> None:
+        """Have all heard that was told until now."""
+        while self._read():
+            pass
+
+    def _read(self) -> bool:
+        """Read some datagrams; return whether there may be more."""
         for _ in range(_DATAGRAMS_AT_ONCE):
             if self._socket is None:  # closed by what heard an event
-                return
+                return False
             try:
                 for event in events(receive(self._socket)):
                     self._heard(event)
             except BlockingIOError:
-                return
+                return False
             except (Overrun, ProtocolError):
                 self._heard(Lost())
+        return True

@@ -11,7 +11,7 @@ from typing import Any
 
 from chronovisor.errors import Unavailable
 from chronovisor.net.intent import Intent
-from chronovisor.net.marks import ROUTE_PROTOCOL
+from chronovisor.net.marks import GATEWAY_MAC, ROUTE_PROTOCOL
 from chronovisor.net.settings import Port
 from chronovisor.net.wiring.apply import Failure, apply
 from chronovisor.net.wiring.events import (
@@ -24,6 +24,7 @@ from chronovisor.net.wiring.events import (
     RouteChanged,
 )
 from chronovisor.net.wiring.netlink.channel import Channel, Overrun
+from chronovisor.net.wiring.netlink.link import Link
 from chronovisor.net.wiring.observe import observe, observe_devices
 from chronovisor.net.wiring.observed import IPV6_FORWARDING, Observed
 from chronovisor.net.wiring.plan import Plan, plan
@@ -81,6 +82,9 @@ class Wiring:
         self._settled = asyncio.Condition()
         self._asked = self._done = 0
         self._ended = False
+        self._listener = Listener(self._heard)
+        self._working = False
+        self._unsettled: dict[str, Link] = {}
         self.states: dict[str, PortState] = {}
 
     def want(self, intent: Intent, *, complete: bool = True) -> None:
@@ -118,16 +122,15 @@ class Wiring:
 
     async def run(self) -> None:
         """Keep taps wired until cancelled. Raises `ToolFailed` when the kernel cannot be asked."""
-        listener = Listener(self._heard)
-        listener.start()
         self._ended, self._whole = False, True
         try:
             with Channel() as channel:
+                self._listener.start(channel.port)
                 while True:
                     await self._sync(channel)
                     await self._pause()
         finally:
-            listener.close()
+            self._listener.close()
             self._ended = True
             async with self._settled:
                 self._settled.notify_all()
@@ -170,13 +173,15 @@ class Wiring:
         self, channel: Channel, wanted: dict[str, Tap], devices: Collection[str] | None
     ) -> None:
         work = asyncio.to_thread(_work, channel, wanted, devices, self._complete)
+        self._working = True
         try:
             done, failures, names = await work
+            self._listener.drain()
         except Overrun:
-            self._whole = True
-            self._wake.set()
-            return
-        if done is None:  # the host itself is not ready: that needs a look at everything
+            done = None
+        finally:
+            self._working = False
+        if done is None:  # lost, or the host itself is not ready: look at everything
             self._whole = True
             self._wake.set()
             return
@@ -184,7 +189,17 @@ class Wiring:
             self._names = names
         else:
             self._names |= names
+        self._look_again()
         self._judge(wanted, done, failures)
+
+    def _look_again(self) -> None:
+        """Look again at taps that, by the last word heard, are not as our work left them."""
+        for name, link in self._unsettled.items():
+            wanted = self._taps.get(name)
+            if self._names.get(link.index) != name or not _is_as_wanted(link, wanted):
+                self._dirty.add(name)
+                self._wake.set()
+        self._unsettled.clear()
 
     def _judge(self, wanted: Mapping[str, Tap], done: Plan, failures: Collection[Failure]) -> None:
         """Say how each port is after a plan was carried out."""
@@ -213,9 +228,17 @@ class Wiring:
                 before = self._names.get(link.index)
                 if link.name not in self._taps and before in (None, link.name):
                     return
-                self._dirty |= {link.name, before or link.name}
+                if self._working and before is None:  # most likely it tells of our own work
+                    self._unsettled[link.name] = link
+                    return
+                if before == link.name and _is_as_wanted(link, self._taps.get(before)):
+                    return  # the kernel tells of carriers too, of thousands at once
+                self._dirty.add(link.name)
+                if before not in (None, link.name):  # renamed
+                    self._dirty.add(self._names.pop(link.index))
             case LinkGone(index=index, name=name):
                 before = self._names.pop(index, name)
+                self._unsettled.pop(name, None)
                 if before not in self._taps:
                     return
                 self._whole = self._whole or self._taps[before].is_limited  # its ifb is left
@@ -231,6 +254,12 @@ class Wiring:
                     return
                 self._dirty.add(device)
         self._wake.set()
+
+
+def _is_as_wanted(link: Link, tap: Tap | None) -> bool:
+    """Return whether what a link message tells of is as a port's wiring leaves it."""
+    left = (True, 0, GATEWAY_MAC)
+    return tap is not None and (link.up, link.master, link.mac) == left and link.mtu == tap.mtu
 
 
 def _differing(before: Intent, intent: Intent) -> Iterator[tuple[str, Port]]:

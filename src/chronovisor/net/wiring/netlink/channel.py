@@ -95,6 +95,12 @@ class Channel:
     ) -> None:
         self.close()
 
+    @property
+    def port(self) -> int:
+        """The port id by which the kernel names this channel in messages to all."""
+        port: int = self._socket.getsockname()[0]
+        return port
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
