@@ -1,6 +1,7 @@
 """Neighbours, known and answered for: RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH (arp(7))."""
 
 import struct
+import sys
 from dataclasses import dataclass
 
 from chronovisor.errors import ProtocolError
@@ -57,7 +58,7 @@ class Neighbour:
 
 def is_permanent(body: bytes) -> bool:
     """Return whether a neighbour message is of a permanent entry, without reading on."""
-    return len(body) >= _LAYOUT.size and bool(body[8] & PERMANENT)
+    return len(body) >= _LAYOUT.size and bool(int.from_bytes(body[8:10], sys.byteorder) & PERMANENT)
 
 
 def ask(index: int = 0) -> bytes:

@@ -1,6 +1,7 @@
 """Routes: RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE (rtnetlink(7))."""
 
 import struct
+import sys
 from dataclasses import dataclass
 
 from chronovisor.errors import ProtocolError
@@ -86,7 +87,7 @@ def leads_to_a_host(body: bytes) -> bool:
         len(body) >= _LAYOUT.size
         and (body[0], body[1]) in ((_INET, 32), (_INET6, 128))
         and body[4] == MAIN
-        and not int.from_bytes(body[8:12], "little") & _CLONED
+        and not int.from_bytes(body[8:12], sys.byteorder) & _CLONED
     )
 
 
