@@ -3,6 +3,7 @@
 Nothing is fetched: the dependencies are those of the environment that runs the tests.
 """
 
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,8 @@ import labs
 from chronovisor import __version__
 
 ROOT = Path(__file__).parents[3]
-UNIT = "lib/systemd/system/visord.service"
+UNITS = "lib/systemd/system"
+UNIT = f"{UNITS}/visord.service"
 
 
 def run(*words: str | Path) -> str:
@@ -67,6 +69,7 @@ def test_wheel_has_what_is_no_module(wheel: Path) -> None:
         "chronovisor/py.typed",
         "chronovisor/clock/catalogue/options.json",
         f"{data}/{UNIT}",
+        f"{data}/{UNITS}/chronovisor-firewall.service",
         f"{data}/share/doc/chronovisor/install.md",
     } <= names
     assert not [name for name in names if "/tests/" in name or name.endswith(".pyc")]
@@ -99,19 +102,37 @@ def test_an_installed_host_answers(installed: Path, tmp_path: Path) -> None:
     assert visord.returncode == 0
 
 
-def test_systemd_takes_the_unit(installed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["visord.service", "chronovisor-firewall.service"])
+def test_systemd_takes_the_unit(installed: Path, tmp_path: Path, name: str) -> None:
     verifier = shutil.which("systemd-analyze")
     if verifier is None:
         pytest.skip("systemd-analyze is not installed")
-    text = (installed / UNIT).read_text()
-    assert "/opt/chronovisor/bin/visord" in text
-    unit = tmp_path / "visord.service"
+    text = (installed / UNITS / name).read_text()
+    assert "/opt/chronovisor/bin/visor" in text
+    unit = tmp_path / name
     unit.write_text(text.replace("/opt/chronovisor", str(installed)))
     done = subprocess.run(
         [verifier, "verify", str(unit)], capture_output=True, text=True, check=False
     )
-    ours = [line for line in (done.stdout + done.stderr).splitlines() if "visord" in line]
+    ours = [line for line in (done.stdout + done.stderr).splitlines() if name in line]
     assert (done.returncode, ours) == (0, [])
+
+
+def test_the_firewall_unit_closes_taps_or_fails(installed: Path, tmp_path: Path) -> None:
+    text = (installed / UNITS / "chronovisor-firewall.service").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("ExecStart=")]
+    # What systemd.service(5) does to a command line: quotes, `$$` and `%%`.
+    words = [word.replace("$$", "$").replace("%%", "%") for word in shlex.split(line[10:])]
+    apart = ("unshare", "--net", "sh", "-c", '"$@" && nft list ruleset', "sh")
+
+    def start(home: Path) -> "subprocess.CompletedProcess[str]":
+        command = [word.replace("/opt/chronovisor", str(home)) for word in words]
+        return subprocess.run([*apart, *command], capture_output=True, text=True, check=False)
+
+    done = start(installed)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('fname "tap*" drop') == 6
+    assert start(tmp_path / "nothing").returncode != 0
 
 
 def test_unit_keeps_worlds_and_hears_visord_alone() -> None:
