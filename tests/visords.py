@@ -30,6 +30,18 @@ MONITORED = {
 """Settings with which ptp4l runs on the loopback device of the namespace and touches no clock."""
 
 _ON_ITS_OWN = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+
+
+def as_user(user: int, groups: str = "") -> tuple[str, ...]:
+    """Return what runs a command as another user, who may read every file all the same.
+
+    A checkout in root's home is closed to others; who may do what must not depend on that.
+    """
+    rights = ("--groups", groups) if groups else ("--clear-groups",)
+    read = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
+    return ("setpriv", "--reuid", str(user), "--regid", str(user), *rights, *read, "--")
+
+
 _WITHOUT_CLOCK = ("setpriv", "--bounding-set", "-sys_time", "--inh-caps", "-sys_time", "--")
 _T = TypeVar("_T")
 
@@ -139,10 +151,9 @@ class Visord:
 
     def ctl(self, *words: str, user: int = 0, groups: str = "") -> tuple[int, str, str]:
         """Run `visorctl WORDS`, as another user if asked; return exit code, output and errors."""
-        rights = ("--groups", groups) if groups else ("--clear-groups",)
-        become = ("setpriv", "--reuid", str(user), "--regid", str(user), *rights, "--")
+        become = as_user(user, groups) if user else ()
         done = subprocess.run(
-            [*(become if user else ()), VISORCTL, "--socket", str(self.socket), *words],
+            [*become, VISORCTL, "--socket", str(self.socket), *words],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -12,7 +12,7 @@ packages=(
   chrony nftables                       # NTP engine, firewall
   dnsmasq-base                          # DHCP and DNS for VMs; not dnsmasq, which is a service
   iptables                              # what the bench measures our firewall beside
-  ethtool tcpdump                       # what a NIC can do, what a link carries
+  curl ethtool tcpdump                  # a VM's questions; what a NIC can do, what a link carries
   binutils gzip xz-utils openssl        # ar and company: what VIBs of other tools are made with
 )
 

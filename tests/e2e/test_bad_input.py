@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from labs import DEADLINE_S, VISORCTL, Host, until
+from visords import NOBODY, as_user
 
 KEY = ("config", "current", "set", "-c", "host", "-g", "system", "-k", "system_time")
 PORT = {"index": 0, "device": "eth0"}
@@ -146,13 +147,8 @@ def test_a_file_that_is_not_there(steady: Host) -> None:
 
 
 def test_a_user_without_the_right_may_read_and_not_write(steady: Host) -> None:
-    code = (
-        "import os, sys; os.setgroups([]); os.setresgid(65534, 65534, 65534); "
-        "os.setresuid(65534, 65534, 65534); from chronovisor.cli.main import main; main()"
-    )
-
     def as_nobody(*words: str) -> "subprocess.CompletedProcess[str]":
-        argv = [sys.executable, "-c", code, "--socket", str(steady.socket), *words]
+        argv = [*as_user(NOBODY), VISORCTL, "--socket", str(steady.socket), *words]
         return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
 
     assert as_nobody("clock", "status").stdout.startswith("tracking")

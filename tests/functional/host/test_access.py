@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from visords import DEADLINE_S, KEY, NOBODY, Visord, until, visord_in
+from visords import DEADLINE_S, KEY, NOBODY, Visord, as_user, until, visord_in
 
 KEY_WORDS = ("-c", "host", "-g", "system", "-k", "system_time")
 SET = ("config", "current", "set", *KEY_WORDS, "log_level=5")
@@ -66,7 +66,7 @@ def test_every_way_to_change_something_asks_who_does(shared: Visord) -> None:
     assert len(asked) >= 9
     tried = subprocess.run(
         [
-            *("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--"),
+            *as_user(NOBODY),
             *(sys.executable, "-c", _ASK, str(shared.socket)),
         ],
         input=json.dumps(asked),
