@@ -173,11 +173,8 @@ class NetPlane:
             self._wiring.want(intent)
         except ChronovisorError as error:
             failed.append(f"firewall: {error.message}")
-        try:
-            await dhcp.sync(intent)
-            failed += [f"dhcp: {dhcp.problem}"] if dhcp.problem else []
-        except ChronovisorError as error:
-            failed.append(f"dhcp: {error.message}")
+        await dhcp.sync(intent)
+        failed += [f"dhcp: {dhcp.problem}"] if dhcp.problem else []
         try:
             await self._sync_metadata()
         except ChronovisorError as error:
