@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import pkgutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -46,17 +47,22 @@ def main() -> None:
     if unknown:
         parser.error(f"no such bench: {', '.join(unknown)}; there are {', '.join(names())}")
     machine = ", ".join(f"{key} {value}" for key, value in result.machine().items())
-    print(machine)
-    sections = []
-    for name in wanted:
-        result.progress(name)
-        rows = importlib.import_module(f"bench.{name}").measure()
-        path = result.write(DIRECTORY, name, rows)
-        print(f"\n{result.text(rows)}\n\n({path})")
-        sys.stdout.flush()
-        sections.append(result.markdown(name, rows))
+    if len(wanted) == 1:
+        print(machine)
+        _run(wanted[0])
+    else:
+        for name in wanted:  # each in a process of its own: memory is measured, too
+            subprocess.run([sys.executable, "-m", "bench", name], check=True)
     if arguments.document:
+        sections = [result.markdown(name, result.read(DIRECTORY, name)) for name in wanted]
         arguments.document.write_text("\n".join([PREFACE.format(machine=machine), *sections]))
+
+
+def _run(name: str) -> None:
+    result.progress(name)
+    rows = importlib.import_module(f"bench.{name}").measure()
+    path = result.write(DIRECTORY, name, rows)
+    print(f"\n{result.text(rows)}\n\n({path})")
 
 
 if __name__ == "__main__":

@@ -96,6 +96,12 @@ def write(directory: Path, name: str, rows: Sequence[Row]) -> Path:
     return path
 
 
+def read(directory: Path, name: str) -> list[Row]:
+    """Return the figures that `write` kept."""
+    rows: list[Row] = json.loads((directory / f"{name}.json").read_text())["rows"]
+    return rows
+
+
 def progress(words: str) -> None:
     """Say on stderr what is being measured."""
     sys.stderr.write(f"bench: {words}\n")
