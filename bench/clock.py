@@ -1,6 +1,8 @@
 """The clock plane beside plain ptp4l: how soon a change holds, how soon a cold host tracks."""
 
 import asyncio
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from chronovisor.clock.ptp import ManagementClient
 from chronovisor.clock.ptp.datasets import TimeStatusNp
 
 CHANGES = 7
+RESTARTS = 5
 STEADY = 4  # offsets, as many as `tracking` takes
 PATIENCE_S = 90.0
 
@@ -20,6 +23,7 @@ def measure() -> list[Row]:
     with running("bench") as lab:
         lab.visorctl("clock", "status", "--wait", "tracking")
         rows.append(_change(lab))
+        rows.append(_restart(lab))
         rows += _cold_start(lab, "fast rates", starts=3)
     with running("bench", "--default-rates") as lab:
         lab.visorctl("clock", "status", "--wait", "tracking")
@@ -43,6 +47,20 @@ def _change(lab: BenchLab) -> Row:
         f"worst of {CHANGES}: {worst:.2f} s; peer: a plain ptp4l, started until its socket answers"
     )
     return row("clock set until ptp4l runs with it", typical, "s", peer=by_hand, note=note)
+
+
+def _restart(lab: BenchLab) -> Row:
+    """Measure how old a visord is when its state is right, after kill -9 of the one before."""
+    progress("visord killed and started, until it says tracking")
+    took = []
+    for _ in range(RESTARTS):
+        os.kill(int(lab.client.get("/v1/health")["pid"]), signal.SIGKILL)
+        lab.do("up")
+        until(lambda: bool(lab.status()["state"] == "tracking"), PATIENCE_S)
+        took.append(float(lab.client.get("/v1/health")["uptime_s"]))
+    typical, worst = median_and_worst(took)
+    note = f"worst of {RESTARTS}: {worst:.2f} s; ptp4l runs on"
+    return row("visord restarted until its state is right", typical, "s", goal="2 s", note=note)
 
 
 def _timeout(lab: BenchLab) -> int | None:

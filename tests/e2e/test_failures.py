@@ -7,9 +7,6 @@ from pathlib import Path
 
 from labs import Host, Lab
 
-RIGHT_AGAIN_S = 2.0
-"""After its start visord may take so long until the clock's state is right again."""
-
 
 def test_a_better_grandmaster_takes_over_and_hands_back(host: Host, lab: Lab) -> None:
     pid = host.clock()["engine"]["pid"]
@@ -71,8 +68,6 @@ def test_visord_killed_leaves_ptp4l_alone(host: Host, lab: Lab) -> None:
     assert _start_ticks(ptp4l) == start
     lab.do("up")
     now = host.until_tracking()
-    uptime_s = host.api.get("/v1/health")["uptime_s"]
-    assert uptime_s < RIGHT_AGAIN_S
     assert (now["engine"]["pid"], _start_ticks(ptp4l)) == (ptp4l, start)
     assert now["engine"]["restarts"] == before["engine"]["restarts"]
     assert now["grandmaster"]["identity"] == "02c500.fffe.000001"
