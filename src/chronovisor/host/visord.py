@@ -114,7 +114,7 @@ class Visord:
             recovered = loop.call_later(RECOVERED_S, self._broken.pop, name, None)
             try:
                 await run()
-            except Exception as error:
+            except Exception as error:  # whatever breaks one part must not stop the others
                 recovered.cancel()
                 self._broken[name] = f"{name} broke: {_words(error)}; tried again in {wait_s:g} s"
                 log.error("a part broke", part=name, exc_info=error)
