@@ -25,8 +25,8 @@ from chronovisor.image.vib import (
 )
 from chronovisor.image.vib.acceptance import AcceptanceLevel
 from chronovisor.image.vib.descriptor import Checksum, Descriptor, Payload, PayloadType
+from chronovisor.image.vib.ingredients import Archive, Compression, PayloadRecipe, Recipe
 from chronovisor.image.vib.package import DESCRIPTOR, SIGNATURE, Package
-from chronovisor.image.vib.recipe import Archive, Compression, PayloadRecipe, Recipe
 from chronovisor.image.vib.signature import SigningKey
 from chronovisor.image.vib.tarball import Kind
 from chronovisor.image.vib.tarwrite import Source

@@ -7,8 +7,7 @@ are filled in.
 """
 
 import tomllib
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,48 +18,18 @@ from chronovisor.image.vib import descriptor_read
 from chronovisor.image.vib.descriptor import (
     PAYLOAD,
     RESERVED,
-    Descriptor,
     PayloadType,
+)
+from chronovisor.image.vib.ingredients import (
+    PAYLOADS,
+    Archive,
+    Compression,
+    PayloadRecipe,
+    Recipe,
 )
 
 TOML = "vib.toml"
 DESCRIPTOR = "descriptor.xml"
-PAYLOADS = "payloads"
-
-
-class Archive(StrEnum):
-    """How the files of a payload are put together."""
-
-    TAR = "tar"
-    VMTAR = "vmtar"
-
-
-class Compression(StrEnum):
-    """How an archive is packed."""
-
-    GZIP = "gzip"
-    XZ = "xz"
-
-
-@dataclass(frozen=True, slots=True)
-class PayloadRecipe:
-    """One payload: a directory, or the file of a `boot` payload."""
-
-    name: str
-    kind: PayloadType
-    source: Path
-    archive: Archive = Archive.TAR
-    compression: Compression = Compression.GZIP
-    level: int = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """A package to be built. `is_dated` tells whether somebody chose the release date."""
-
-    descriptor: Descriptor
-    payloads: tuple[PayloadRecipe, ...]
-    is_dated: bool
 
 
 def load(path: Path, given: dict[str, Any] | None = None) -> Recipe:

@@ -19,7 +19,7 @@ from chronovisor.image.vib.descriptor import (
     PayloadType,
     SoftwarePlatform,
 )
-from chronovisor.image.vib.recipe import PAYLOADS, Archive, Compression, PayloadRecipe, Recipe
+from chronovisor.image.vib.ingredients import PAYLOADS, Archive, Compression, PayloadRecipe, Recipe
 from chronovisor.image.vib.relation import RELATION, relation
 
 _UNDATED = datetime.fromtimestamp(0, UTC)
