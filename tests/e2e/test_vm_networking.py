@@ -7,15 +7,31 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
+from pydantic import BaseModel, ConfigDict
 
+from chronovisor.config import Change, ConfigStore, Registry, SqliteBackend
 from chronovisor.errors import InvalidInput
 from chronovisor.net.marks import GATEWAY_MAC
 from dhcp_guests import ACK, Guest, Nobody
 from visords import until
 from vm_hosts import GROUPS, SHOUT, Datagrams, VmHost, curl, reaches, vm_host, web
 from wired_hosts import NETWORK, mac, ping, port
+
+
+class Anything(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+def lax_registry() -> Registry:
+    """Return the keys of VM networking as a release had them that checked nothing."""
+    made = Registry()
+    for key in ("networks", "security_groups", "ports"):
+        made.register(f"host/net/{key}", Anything, instances=True, description="anything")
+    return made
+
 
 ADDRESSES = {number: port(number)["addresses"] for number in range(10)}
 
@@ -212,6 +228,7 @@ def test_disabled_it_touches_nothing(new: VmHost) -> None:
     assert (now["wired"], now["problem"]) == (False, "VM networking is disabled on this host")
     assert host.health() == ""
     assert host.drift() == []
+    assert "disabled" in host.do("net", "drift")
     assert state() == before
     assert host.worlds() == {}
     host.do("net", "enable")
@@ -256,18 +273,43 @@ def test_dnsmasq_comes_back_with_its_leases(host: VmHost) -> None:
     assert host.health() == ""
 
 
-@pytest.mark.parametrize("restart", [False, True], ids=["as stored", "after a restart"])
-def test_a_document_with_many_ports_and_some_bad_ones(host: VmHost, restart: bool) -> None:
-    values = {f"host/net/ports/vm{number}": web(number) for number in range(10, 110)}
+BAD_ONES = ("vm50", "vm51")
+
+
+def many_ports_and_some_bad_ones() -> dict[str, Any]:
+    values: dict[str, Any] = {f"host/net/ports/vm{one}": web(one) for one in range(10, 110)}
     values["host/net/ports/vm50"] = web(50) | {"addresses": ["10.5.0.12"]}  # that of vm11
     values["host/net/ports/vm51"] = web(51) | {"network": "nowhere"}
     values["host/net/ports/vm52"] = web(52) | {"enabled": False}
-    host.load(values)
+    return values
+
+
+def test_a_document_with_bad_ports_is_refused_whole(host: VmHost) -> None:
+    before = host.do("config", "export")
+    with pytest.raises(AssertionError) as caught:
+        host.load(many_ports_and_some_bad_ones())
+    said = str(caught.value)
+    assert "host/net/ports/vm50: addresses[0]: port vm11 has address 10.5.0.12 already" in said
+    assert "host/net/ports/vm51: network: there is no network nowhere that holds" in said
+    assert host.do("config", "export") == before
+    good = {k: v for k, v in many_ports_and_some_bad_ones().items() if k[-4:] not in BAD_ONES}
+    host.load(good)
+    assert len(host.client.get("/v1/net/ports")) == len(good)
+
+
+def test_bad_ports_that_an_older_store_holds_are_named_and_stop_no_other(new: VmHost) -> None:
+    host = new
+    values = many_ports_and_some_bad_ones()
+    values["host/net/ports/vm53"] = web(53) | {"colour": "red", "mac": "02:00", "addresses": None}
+    values["host/net/networks/net"] = NETWORK
+    values["host/net/security_groups/web"] = GROUPS["web"]
+    host.visord.var.mkdir()
+    store = ConfigStore(SqliteBackend(host.visord.var / "config.db"), lax_registry())
+    store.commit([Change(key, one) for key, one in values.items()], author="an older visord")
+    store.close()
+    host.start()
     host.vm(10)
     host.vm(12)
-    if restart:
-        host.visord.stop(signal.SIGKILL)
-        host.visord.start()
     host.until_wired("vm10", "vm12")
     listed = {
         one["id"]: one for one in json.loads(host.do("net", "port", "list", "--format", "json"))
@@ -278,7 +320,12 @@ def test_a_document_with_many_ports_and_some_bad_ones(host: VmHost, restart: boo
     assert problems == {
         "vm50": "port vm11 has address 10.5.0.12 already",
         "vm51": "there is no network nowhere that holds",
+        "vm53": problems["vm53"],
     }
+    assert "colour: Extra inputs" in problems["vm53"]
+    assert "mac: " in problems["vm53"]
+    shown = host.port("vm53")
+    assert (shown["device"], shown["mac"], shown["addresses"]) == ("tap53", "02:00", [])
     assert listed["vm60"]["addresses"] == port(60)["addresses"]
     health = host.health()
     assert "host/net/ports/vm50: addresses[0]: port vm11 has address 10.5.0.12 already" in health
@@ -295,6 +342,27 @@ def test_ports_that_are_added_at_once_are_all_there(host: VmHost) -> None:
     with ThreadPoolExecutor() as hands:
         list(hands.map(add, range(8)))
     assert len(host.client.get("/v1/net/ports")) == 8
+
+
+def test_ports_that_are_changed_at_once_do_not_refuse_one_another(host: VmHost) -> None:
+    for number in range(8):
+        host.add(f"vm{number}", number + 1)
+
+    def change(number: int) -> None:
+        host.do("net", "port", "set", f"vm{number}", f"hostname=h{number}")
+        field = ("announce=never", "port_security=false", "rate_limit.burst_kbyte=64")[number % 3]
+        host.do("net", "port", "set", "vm0", field)  # one of them by all, other fields
+
+    with ThreadPoolExecutor() as hands:
+        list(hands.map(change, range(8)))
+    settings = [
+        host.client.get("/v1/config/host/net/ports", instance=f"vm{one}")["value"]
+        for one in range(8)
+    ]
+    assert [one["hostname"] for one in settings] == [f"h{number}" for number in range(8)]
+    vm0 = settings[0]
+    assert (vm0["announce"], vm0["port_security"]) == ("never", False)
+    assert vm0["rate_limit"]["burst_kbyte"] == 64
 
 
 def test_a_device_that_no_pattern_covers_is_told_of(host: VmHost) -> None:

@@ -25,9 +25,6 @@ app.add_typer(firewall, name="firewall", help="What guards them.")
 PORTS = "/v1/config/host/net/ports"
 VM_NETWORKING = "/v1/config/host/net/vm_networking"
 
-ATTEMPTS = 20
-"""How often a port is added while others, above all other ports, are stored in between."""
-
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The port's id.")]
 
 
@@ -78,29 +75,17 @@ def port_add(
 
 
 def _add(client: Client, identifier: str, value: dict[str, Any], comment: str) -> Any:
-    """Store a port that is not there yet; others may be changing the store at the same time."""
-    query: dict[str, Any] = {"instance": identifier, "comment": comment or None}
-    tries_left = ATTEMPTS
-    while True:
-        tries_left -= 1
-        query["expected_revision"] = _revision_without(client, identifier)
-        try:
-            return client.call("PUT", PORTS, value, query=query)
-        except Conflict:  # of the revision: whether the port is there must be asked again
-            if not tries_left:
-                raise
-
-
-def _revision_without(client: Client, identifier: str) -> int:
-    """Return the store's revision, at which there is no such port."""
-    revision: int = client.get("/v1/health")["store_revision"]
-    stored = client.get("/v1/config", prefix=f"host/net/ports/{identifier}")
-    if stored:
+    """Store a port that is not there yet."""
+    query = {"instance": identifier, "comment": comment or None, "expected_key_revision": 0}
+    try:
+        return client.call("PUT", PORTS, value, query=query)
+    except Conflict:
+        if not client.get("/v1/config", prefix=f"host/net/ports/{identifier}"):
+            raise  # something else is in the way: a change on trial
         raise Conflict(
             f"there is a port {identifier} already",
             hint=f"change it with `visorctl net port set {identifier} FIELD=VALUE`",
-        )
-    return revision
+        ) from None
 
 
 @port.command("set")
@@ -168,18 +153,20 @@ def port_show(identifier: IdArgument, output: FormatOption = Format.TEXT) -> Non
 @app.command()
 def drift(output: FormatOption = Format.TEXT) -> None:
     """Show what differs now from what is wanted, changing nothing; exit code 1 if anything does."""
-    steps = Client().get("/v1/net/plan")
-    emit(
-        steps,
-        output,
-        lambda rows: (
-            table([list(row.values()) for row in rows], ["Part", "Action", "Reason"])
-            if rows
-            else "nothing differs"
-        ),
-    )
+    client = Client()
+    enabled = client.get("/v1/net/status")["enabled"]
+    steps = client.get("/v1/net/plan")
+    emit(steps, output, lambda rows: _drift(rows, enabled=enabled))
     if steps:
         raise typer.Exit(1)
+
+
+def _drift(rows: list[dict[str, Any]], *, enabled: bool) -> str:
+    if not enabled:
+        return "VM networking is disabled on this host; nothing was compared"
+    if not rows:
+        return "nothing differs"
+    return table([list(row.values()) for row in rows], ["Part", "Action", "Reason"])
 
 
 @firewall.command("base")

@@ -29,6 +29,7 @@ from chronovisor.config.records import (
 from chronovisor.config.registry import KeySpec, Registry
 from chronovisor.config.secret import MASK, Secret, mask, unmask
 from chronovisor.config.sqlite_backend import SqliteBackend
+from chronovisor.config.staging import Gate, StaleKey
 from chronovisor.config.store import ConfigStore
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "ConfigStore",
     "Difference",
     "Entry",
+    "Gate",
     "KeyChange",
     "KeyPath",
     "KeySpec",
@@ -50,6 +52,7 @@ __all__ = [
     "Registry",
     "Secret",
     "SqliteBackend",
+    "StaleKey",
     "StaleRevision",
     "State",
     "Trial",

@@ -47,10 +47,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What somebody wants: a new whole value for a key, or `None` to delete it."""
+    """What somebody wants: a new whole value for a key, or `None` to delete it.
+
+    With `expected_revision` only if that is the revision that last changed the key; 0 is "not
+    there". Other keys may change meanwhile.
+    """
 
     path: KeyPath | str
     value: Mapping[str, Any] | None
+    expected_revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

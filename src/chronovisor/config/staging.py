@@ -1,13 +1,23 @@
 """From what somebody wants to the values that shall be in force: pure, every problem at once."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from chronovisor.config.keys import KeyPath
-from chronovisor.config.records import Change, Commit, State, Value
+from chronovisor.config.records import Change, Commit, Entry, KeyChange, State, Value
 from chronovisor.config.registry import Registry, storable
 from chronovisor.config.words import shown
 from chronovisor.errors import ChronovisorError, Conflict, InvalidInput, NotFound, Problem
+
+
+class StaleKey(Conflict):
+    """A key was changed since the value that a change of it was decided on."""
+
+
+Gate = Callable[[Mapping[KeyPath, Value], Sequence[KeyChange]], Iterable[tuple[KeyPath, Problem]]]
+"""Judges changes of several keys together, given the values before them: problems by key, each
+with its place inside the key's value. Called with the store's lock held: it must not use the store.
+"""
 
 _AUTHOR_LENGTH_MAX = 128
 _COMMENT_LENGTH_MAX = 4096
@@ -55,6 +65,32 @@ def judged(
     """Return `wanted` once every value in it that differs from `values` passed today's schema."""
     changes = [Change(p, v) for p, v in wanted.items() if v != values.get(p)]
     return {**wanted, **{p: v for p, v in staged(registry, {}, changes).items() if p in wanted}}
+
+
+def refuse_stale(entries: Mapping[KeyPath, Entry], changes: Sequence[Change]) -> None:
+    """Raise `StaleKey` for a change that was decided on another value of its key."""
+    for change in changes:
+        path = KeyPath.of(change.path)
+        now = entries[path].revision if path in entries else 0
+        if change.expected_revision is None or change.expected_revision == now:
+            continue
+        if not change.expected_revision:
+            raise StaleKey(f"{path} is there already, since revision {now}", hint="change it")
+        what = f"was changed in revision {now}" if now else "is gone"
+        raise StaleKey(
+            f"{path} {what}; revision {change.expected_revision} of it was expected",
+            hint="read it again, then repeat the change",
+        )
+
+
+def refuse_together(found: Iterable[tuple[KeyPath, Problem]], *, alone: bool) -> None:
+    """Raise `InvalidInput` if a gate found anything; `alone` when one key is what was asked for."""
+    problems = [(path, one) for path, one in found]
+    if alone and problems:
+        raise InvalidInput(str(problems[0][1]), [one for _, one in problems])
+    _raise_all(
+        [(path, InvalidInput(one.message, [one])) for path, one in problems], (), alone=False
+    )
 
 
 def _raise_all(

@@ -34,7 +34,15 @@ from chronovisor.config.records import (
 )
 from chronovisor.config.registry import Registry
 from chronovisor.config.secret import MASK
-from chronovisor.config.staging import judged, staged, stale, told
+from chronovisor.config.staging import (
+    Gate,
+    judged,
+    refuse_stale,
+    refuse_together,
+    staged,
+    stale,
+    told,
+)
 from chronovisor.errors import ChronovisorError, InvalidInput, Unavailable
 
 _T = TypeVar("_T")
@@ -44,16 +52,23 @@ _Decision = Callable[[State], dict[KeyPath, Value]]
 class ConfigStore:
     """Settings in force and their history, on a backend, judged by a registry.
 
+    A `gate` judges what no single key shows, on every way in: `commit`, `rollback`, documents.
     Opening it ends a trial whose time is up or that a reboot interrupted. Raises `Unavailable`
     when the backend cannot be read.
     """
 
     def __init__(
-        self, backend: Backend, registry: Registry, *, clocks: Clocks | None = None
+        self,
+        backend: Backend,
+        registry: Registry,
+        *,
+        clocks: Clocks | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._backend = backend
         self._registry = registry
         self._clocks = clocks or Clocks()
+        self._gate = gate
         self._ledger = Ledger(backend, self._clocks)
         self._refused: tuple[str, tuple[Alarm, ...]] = ("", ())
         with suppress(Unavailable):  # an alarm says so; the next commit or `expire` tries again
@@ -92,11 +107,13 @@ class ConfigStore:
         nothing is fine and returns the newest commit. A value may hold the mask where a secret
         is stored (see `secret`). Raises `InvalidInput` and `NotFound` for what cannot be set,
         with every problem of every change; `Conflict` when the store is not at
-        `expected_revision` or a trial runs; `Unavailable` when it cannot be written.
+        `expected_revision` or a trial runs, `StaleKey` when a key is not at its own;
+        `Unavailable` when it cannot be written.
         """
         wanted = tuple(changes)
 
         def decide(state: State) -> dict[KeyPath, Value]:
+            refuse_stale(state.entries, wanted)
             return staged(self._registry, state.values, wanted)
 
         return self._commit(decide, Kind.SET, author, comment, expected_revision, try_s)
@@ -280,9 +297,13 @@ class ConfigStore:
                 since = self._backend.history(newer_than=expected_revision)
                 raise stale(state, expected_revision, since)
             trials.refuse_change(state.trial, self._clocks)
-            changes = changes_between(state.values, decide(state))
+            before = state.values
+            changes = changes_between(before, decide(state))
             if not changes:
                 return copy.deepcopy(state.newest)
+            if self._gate:
+                alone = kind is Kind.SET and len(changes) == 1
+                refuse_together(self._gate(before, changes), alone=alone)
             record = trials.started(state, try_s, author, self._clocks)
             return self._ledger.append(changes, kind, author, comment, record)
 

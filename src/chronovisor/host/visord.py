@@ -33,7 +33,7 @@ from chronovisor.host.events import EventBus
 from chronovisor.host.health import Condition, Health, Part, worst
 from chronovisor.host.schema import registry
 from chronovisor.host.system_time import SystemTimeSource
-from chronovisor.host.vm_networking import VmNetworkingSource
+from chronovisor.host.vm_networking import ClashGate, VmNetworkingSource
 from chronovisor.net.plane import NetPlane
 from chronovisor.worlds import State, Supervisor, World
 
@@ -60,7 +60,7 @@ class Visord:
         self.events = EventBus()
         self.engine = engine
         self.registry = registry(engine)
-        self.store = ConfigStore(SqliteBackend(directories.store), self.registry)
+        self.store = ConfigStore(SqliteBackend(directories.store), self.registry, gate=ClashGate())
         self.system_time = SystemTimeSource(
             self.store, self.registry, directories.trx_conf, directories.var, engine
         )
@@ -182,9 +182,6 @@ class Visord:
         """
         if str(path) == SYSTEM_TIME and value is not None:
             self.feasible(value)
-        elif path.group == "net" and value is not None:
-            self.registry.validate(path, value)
-            self.vm_networking.refuse_clash(path, value)
 
     def feasible(self, value: object) -> SystemTime:
         """Return the time settings that a stored value would make hold on this machine.

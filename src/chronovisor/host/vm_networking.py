@@ -1,10 +1,12 @@
 """Which networking settings hold: the store's values, handed to the net plane as they change."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from chronovisor.config import Commit, ConfigStore, KeyPath
-from chronovisor.errors import InvalidInput, Problem
+from chronovisor.config import Commit, ConfigStore, KeyChange, KeyPath
+from chronovisor.errors import Problem
 from chronovisor.net import intent as intents
+from chronovisor.net.intent import Intent
 from chronovisor.net.plane import NetPlane
 from chronovisor.net.settings import METADATA, VM_NETWORKING, Metadata, VmNetworking
 
@@ -37,19 +39,46 @@ class VmNetworkingSource:
         elif changed:
             self._plane.change(changed)
 
-    def refuse_clash(self, path: KeyPath, value: Any) -> None:
-        """Raise `InvalidInput` for a value that clashes with the others that are stored.
 
-        A port that breaks only with the change of another value is no reason to refuse that value:
-        such a port is left out, and health says so.
-        """
-        key = str(path)
-        if value is None or key in (VM_NETWORKING, METADATA):
+class ClashGate:
+    """Refuses values below `host/net` that clash with others; a gate of the Config Store.
+
+    A port that breaks only with the change of another value is no reason to refuse that value:
+    such a port is left out, and health says so. Not for two threads at once, which the store's
+    lock sees to.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[KeyPath, Any] = {}
+        self._intent = Intent()
+
+    def __call__(
+        self, values: Mapping[KeyPath, Any], changes: Sequence[KeyChange]
+    ) -> Iterator[tuple[KeyPath, Problem]]:
+        """Yield what is wrong with changed values, given the values before."""
+        asked = {str(one.path): one for one in changes if _is_ours(one.path)}
+        if not asked:
             return
-        after = intents.changed(self._plane.intent, {key: value})
-        problems = [_within(key, problem) for problem in after.refused.get(key, ())]
-        if problems:
-            raise InvalidInput(str(problems[0]), problems)
+        self._catch_up({path: one for path, one in values.items() if _is_ours(path)})
+        after = intents.changed(self._intent, {key: one.new for key, one in asked.items()})
+        for key, change in asked.items():
+            for problem in after.refused.get(key, ()):
+                yield change.path, _within(key, problem)
+
+    def _catch_up(self, values: dict[KeyPath, Any]) -> None:
+        """Know the intent of these values; most are the same objects as at the last change."""
+        before, self._values = self._values, values
+        differing = {
+            str(path): values.get(path)
+            for path in before.keys() | values.keys()
+            if before.get(path) is not values.get(path)
+        }
+        if differing:
+            self._intent = intents.changed(self._intent, differing)
+
+
+def _is_ours(path: KeyPath) -> bool:
+    return (path.component, path.group) == ("host", "net")
 
 
 def _within(key: str, problem: Problem) -> Problem:

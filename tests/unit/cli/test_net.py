@@ -19,52 +19,51 @@ ROW = {
 }
 
 
-class Busy:
-    """A visord whose store moves on under the first calls."""
+class Store:
+    """A visord whose store refuses a new port: with `there` because it has it."""
 
-    def __init__(self, refusals: int, there: int = 10**6) -> None:
-        self.refusals = refusals
-        self.there = there
-        self.tried: list[dict[str, Any]] = []
+    def __init__(self, refuses: bool, there: bool) -> None:
+        self.refuses, self.there = refuses, there
+        self.query: dict[str, Any] = {}
 
     def get(self, path: str, **query: Any) -> Any:
-        if path == "/v1/health":
-            return {"store_revision": 40 + len(self.tried)}
         assert (path, query) == ("/v1/config", {"prefix": "host/net/ports/vm1"})
-        return [{}] if len(self.tried) >= self.there else []
+        return [{}] if self.there else []
 
     def call(self, method: str, path: str, body: Any, *, query: dict[str, Any]) -> Any:
         assert (method, path, body) == ("PUT", net.PORTS, {"device": "tap1"})
-        self.tried.append(dict(query))
-        if len(self.tried) <= self.refusals:
-            raise Conflict("the store moved on")
+        self.query = query
+        if self.refuses:
+            raise Conflict("said by the store")
         return {"revision": 50}
 
 
-def add(visord: Busy) -> Any:
+def add(visord: Store) -> Any:
     return net._add(cast(Client, visord), "vm1", {"device": "tap1"}, "")
 
 
-def test_a_port_is_added_although_the_store_moves() -> None:
-    visord = Busy(2)
+def test_a_port_is_added_only_where_there_is_none() -> None:
+    visord = Store(refuses=False, there=False)
     assert add(visord) == {"revision": 50}
-    assert [one["expected_revision"] for one in visord.tried] == [40, 41, 42]
-    assert visord.tried[0] == {"instance": "vm1", "comment": None, "expected_revision": 40}
+    assert visord.query == {"instance": "vm1", "comment": None, "expected_key_revision": 0}
 
 
-def test_a_port_that_another_adds_meanwhile_stays() -> None:
-    visord = Busy(5, there=1)
+def test_a_port_that_is_there_stays() -> None:
     with pytest.raises(Conflict, match="there is a port vm1 already") as caught:
-        add(visord)
+        add(Store(refuses=True, there=True))
     assert "visorctl net port set vm1" in (caught.value.hint or "")
-    assert len(visord.tried) == 1
 
 
-def test_it_is_not_tried_for_ever() -> None:
-    visord = Busy(10**6)
-    with pytest.raises(Conflict, match="the store moved on"):
-        add(visord)
-    assert len(visord.tried) == net.ATTEMPTS
+def test_what_else_is_in_the_way_is_said() -> None:
+    with pytest.raises(Conflict, match="said by the store"):
+        add(Store(refuses=True, there=False))
+
+
+def test_drift_says_that_nothing_is_compared_while_disabled() -> None:
+    assert "disabled" in net._drift([], enabled=False)
+    assert net._drift([], enabled=True) == "nothing differs"
+    row = {"part": "wiring", "action": "set tap1", "reason": "it is down"}
+    assert net._drift([row], enabled=True).splitlines()[-1].split()[0] == "wiring"
 
 
 def test_ports_are_a_table() -> None:

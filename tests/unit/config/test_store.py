@@ -1,5 +1,6 @@
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from chronovisor.config import (
     KeyPath,
     Kind,
     Registry,
+    StaleKey,
     StaleRevision,
     TrialRecord,
 )
@@ -208,6 +210,57 @@ def test_a_stale_revision_names_both_and_who_changed_what(store: ConfigStore) ->
     with pytest.raises(Conflict, match="9 was expected, but the newest is 2"):
         put(store, 3, expected_revision=9)
     assert put(store, 3, expected_revision=2).revision == 3
+
+
+def test_a_key_can_be_changed_only_as_it_was_seen(store: ConfigStore) -> None:
+    many = "host/test/many/a"
+
+    def change(expected: int, rate: int, path: str = PATH) -> int:
+        one = Change(path, {"rate": rate}, expected)
+        return store.commit([one], author="a").revision
+
+    assert change(0, 1) == 1
+    assert change(0, 5, many) == 2
+    assert change(1, 2) == 3  # the other key's change does not matter
+    with pytest.raises(StaleKey, match=f"{PATH} was changed in revision 3; revision 1"):
+        change(1, 3)
+    with pytest.raises(StaleKey, match=f"{PATH} is there already, since revision 3"):
+        change(0, 3)
+    store.commit([Change(many, None)], author="a")
+    with pytest.raises(StaleKey, match=f"{many} is gone; revision 2 of it was expected"):
+        change(2, 6, many)
+    assert rate(store) == 2
+
+
+def test_a_gate_judges_every_way_in_with_the_values_before(
+    open_backend: Callable[[], Backend], registry: Registry
+) -> None:
+    asked: list[tuple[object, object]] = []
+
+    def gate(
+        values: Mapping[KeyPath, Any], changes: Sequence[KeyChange]
+    ) -> Iterator[tuple[KeyPath, Problem]]:
+        asked.append((values.get(KeyPath.parse(PATH)), changes[0].new))
+        if any(one.new == {"rate": 8} for one in changes):
+            yield changes[0].path, Problem("rate", "is too high")
+
+    store = ConfigStore(open_backend(), registry, gate=gate)
+    put(store, 1)
+    put(store, 2, try_s=60)
+    assert store.abandon(author="a").kind is Kind.TRIAL_ABANDONED  # it was in force: not asked
+    assert asked == [(None, {"rate": 1}), ({"rate": 1}, {"rate": 2})]
+    with pytest.raises(InvalidInput, match=r"^rate: is too high"):
+        put(store, 8)
+    text = json.dumps({"chronovisor_config": 1, "settings": {PATH: {"rate": 8}}})
+    with pytest.raises(InvalidInput, match=f"{PATH}: rate: is too high"):
+        store.import_document(text, author="a", replace=True)
+    lax = ConfigStore(open_backend(), registry)
+    put(lax, 8)
+    high = lax.revision
+    put(lax, 3)
+    with pytest.raises(InvalidInput, match=f"{PATH}: rate: is too high"):
+        store.rollback(high, author="a")
+    assert rate(store) == 3
 
 
 def test_entries_are_found_by_prefix(store: ConfigStore) -> None:

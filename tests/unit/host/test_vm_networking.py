@@ -1,16 +1,18 @@
 """How the store's values come to the net plane, and which are refused before they are stored."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chronovisor.clock.engine import Engine
-from chronovisor.config import Change, Commit, ConfigStore, KeyPath, SqliteBackend
+from chronovisor.config import Change, Commit, ConfigStore, SqliteBackend
 from chronovisor.errors import InvalidInput
 from chronovisor.host.schema import registry
-from chronovisor.host.vm_networking import VmNetworkingSource
+from chronovisor.host.vm_networking import ClashGate, VmNetworkingSource
 from chronovisor.net.plane import NetPlane
 from chronovisor.worlds import Supervisor
 
@@ -31,7 +33,9 @@ class Host:
     """A store and the plane that follows it."""
 
     def __init__(self, base: Path) -> None:
-        self.store = ConfigStore(SqliteBackend(base / "config.db"), registry(Engine(base)))
+        self.store = ConfigStore(
+            SqliteBackend(base / "config.db"), registry(Engine(base)), gate=ClashGate()
+        )
         self.plane = NetPlane(Supervisor(base / "worlds"), base, base, lambda _, __: None)
         self.source = VmNetworkingSource(self.store, self.plane)
 
@@ -45,9 +49,21 @@ class Host:
         return commit
 
     def refusal(self, name: str, value: Any) -> list[str]:
+        return self.refused(lambda: self.commit(**{name.replace("/", "__"): value}))
+
+    def refused(self, change: Callable[[], object]) -> list[str]:
+        """Return the problems of a change, which leaves everything as it is."""
+        before = self.store.revision
         with pytest.raises(InvalidInput) as caught:
-            self.source.refuse_clash(KeyPath.parse(f"host/net/{name}"), value)
+            change()
+        assert self.store.revision == before
         return [str(problem) for problem in caught.value.problems]
+
+    def load(self, **values: Any) -> Commit:
+        """Import a document with more values."""
+        settings = {f"host/net/{name.replace('__', '/')}": value for name, value in values.items()}
+        text = json.dumps({"chronovisor_config": 1, "settings": settings})
+        return self.store.import_document(text, author="test", replace=False)
 
 
 @pytest.fixture
@@ -69,7 +85,9 @@ def test_commits_are_followed(host: Host) -> None:
 
 
 def test_a_restart_knows_the_same(host: Host) -> None:
-    host.commit(ports__vm2=port(2, enabled=False), ports__vm3=port(3, network="nowhere"))
+    host.commit(networks__other=NETWORK)
+    host.commit(ports__vm2=port(2, enabled=False), ports__vm3=port(3, network="other"))
+    host.commit(networks__other=None)
     again = NetPlane(Supervisor(Path("worlds")), Path(), Path(), lambda _, __: None)
     VmNetworkingSource(host.store, again).apply()
     assert again.intent == host.plane.intent
@@ -113,6 +131,37 @@ def test_a_clash_is_refused_with_its_field(host: Host) -> None:
     ],
 )
 def test_what_clashes_with_nothing_is_fine(host: Host, name: str, value: Any) -> None:
-    before = host.plane.intent
-    host.source.refuse_clash(KeyPath.parse(f"host/net/{name}"), value)
-    assert host.plane.intent is before
+    host.commit(**{name.replace("/", "__"): value})
+
+
+def test_a_clash_is_refused_on_every_way_into_the_store(host: Host) -> None:
+    revision = host.store.revision
+    assert host.refused(
+        lambda: host.load(ports__vm2=port(2), ports__vm3=port(3, device="tap2"))
+    ) == ["host/net/ports/vm3: device: port vm2 has device tap2 already"]
+    both = {"ports__vm2": port(2, mac=port(1)["mac"]), "ports__vm3": port(3, network="no")}
+    assert [one.split(": ")[0] for one in host.refused(lambda: host.commit(**both))] == [
+        "host/net/ports/vm2",
+        "host/net/ports/vm3",
+    ]
+    host.commit(ports__vm1=None)
+    host.commit(ports__vm2=port(2, addresses=port(1)["addresses"]))
+    path = "host/net/ports/vm1"
+    back = partial(host.store.rollback, revision, author="test", path=path)
+    assert host.refused(back) == [f"{path}: addresses[0]: port vm2 has address 10.5.0.2 already"]
+    host.store.rollback(revision, author="test")  # as a whole it fits
+
+
+def test_ports_may_swap_what_they_have_in_one_change(host: Host) -> None:
+    host.commit(ports__vm2=port(2))
+    host.commit(ports__vm1=port(2), ports__vm2=port(1))
+    assert host.plane.intent.ports["vm1"].device == "tap2"
+
+
+def test_commits_of_other_processes_count(host: Host) -> None:
+    database = host.store
+    rival = ConfigStore(SqliteBackend(Path(database._backend.name)), registry(Engine(Path("/"))))
+    rival.commit([Change("host/net/ports/vm2", port(2))], author="another process")
+    rival.close()
+    said = host.refusal("ports/vm3", port(3, device="tap2"))
+    assert said == ["device: port vm2 has device tap2 already"]

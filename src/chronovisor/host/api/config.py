@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict
 
-from chronovisor.config import Change, ConfigStore, Entry, KeyPath
+from chronovisor.config import Change, ConfigStore, Entry, KeyPath, StaleKey
 from chronovisor.config.fields import assign, parse_place
 from chronovisor.errors import InvalidInput, NotFound, Problem
 from chronovisor.host.api.context import visord_of
@@ -94,6 +94,15 @@ class How(BaseModel):
         return self.model_dump(include={"try_s", "expected_revision", "comment"})
 
 
+class HowToSet(How):
+    """How one key is changed; with `expected_key_revision` only if that last changed it.
+
+    0 is "not there". Changes of other keys in between are fine.
+    """
+
+    expected_key_revision: Annotated[int | None, Query(ge=0, le=NEWEST_REVISION)] = None
+
+
 class HowToImport(How):
     """How a document is imported; with `replace` the keys that it does not have go."""
 
@@ -101,6 +110,10 @@ class HowToImport(How):
 
 
 HowQuery = Annotated[How, Query()]
+SetQuery = Annotated[HowToSet, Query()]
+
+ATTEMPTS = 20
+"""How often fields are set anew in a value that others change in between."""
 
 
 def _store(request: Request) -> ConfigStore:
@@ -283,7 +296,7 @@ def put(
     group: str,
     key: str,
     peer: Writer,
-    how: HowQuery,
+    how: SetQuery,
     value: Annotated[Any, Body()],
 ) -> CommitShape:
     """Set a key's whole value."""
@@ -301,21 +314,29 @@ def patch(
     group: str,
     key: str,
     peer: Writer,
-    how: HowQuery,
+    how: SetQuery,
     fields: Annotated[dict[str, Any], Body()],
 ) -> CommitShape:
     """Change single fields of a key: `{"ptp_config.domain": 24}`.
 
-    Nobody's change in between is lost: the commit is refused if the store moved meanwhile.
+    Nobody's change in between is lost: if the key has another value meanwhile, the fields are set
+    in that one. Changes of other keys do not matter.
     """
     path = _known(request, component, group, key, how.instance)
-    store = _store(request)
-    revision = store.revision
-    entry = store.get(path)
-    value = with_fields(entry.value if entry else {}, fields)
-    if how.expected_revision is None:
-        how = how.model_copy(update={"expected_revision": revision})
-    return _commit(request, path, value, peer, how)
+    tries_left = ATTEMPTS
+    while True:
+        tries_left -= 1
+        entry = _store(request).get(path)
+        value = with_fields(entry.value if entry else {}, fields)
+        decided = how
+        if how.expected_key_revision is None:
+            seen = entry.revision if entry else 0
+            decided = how.model_copy(update={"expected_key_revision": seen})
+        try:
+            return _commit(request, path, value, peer, decided)
+        except StaleKey:
+            if how.expected_key_revision is not None or not tries_left:
+                raise
 
 
 def with_fields(value: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
@@ -335,16 +356,17 @@ def with_fields(value: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]
 
 @router.delete("/{component}/{group}/{key}")
 def delete(
-    request: Request, component: str, group: str, key: str, peer: Writer, how: HowQuery
+    request: Request, component: str, group: str, key: str, peer: Writer, how: SetQuery
 ) -> CommitShape:
     """Delete a key's value; the defaults hold again."""
     return _commit(request, KeyPath(component, group, key, how.instance), None, peer, how)
 
 
-def _commit(request: Request, path: KeyPath, value: Any, peer: Peer, how: How) -> CommitShape:
+def _commit(request: Request, path: KeyPath, value: Any, peer: Peer, how: HowToSet) -> CommitShape:
     visord = visord_of(request)
     visord.refuse_impossible(path, value)
-    commit = visord.store.commit([Change(path, value)], author=str(peer), **how.options())
+    change = Change(path, value, how.expected_key_revision)
+    commit = visord.store.commit([change], author=str(peer), **how.options())
     return _shown(request, commit)
 
 

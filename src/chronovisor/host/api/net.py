@@ -36,22 +36,80 @@ class StepShape(BaseModel):
     reason: str
 
 
+class StatusShape(BaseModel):
+    """The plane as a whole. `ports` counts them; `problem` is empty while all is well."""
+
+    enabled: bool
+    problem: str
+    ports: int
+    wired: int
+
+
+@router.get("/status")
+async def status(request: Request) -> StatusShape:
+    """Return whether this host connects VMs, and how that is."""
+    net = visord_of(request).net
+    rows = await ports(request)
+    wired = sum(one.wired for one in rows)
+    return StatusShape(enabled=net.enabled, problem=net.problem, ports=len(rows), wired=wired)
+
+
 @router.get("/ports")
 async def ports(request: Request) -> list[PortShape]:
     """Return every port, also those that are refused or disabled."""
     net = visord_of(request).net
-    known = {**net.intent.refused_ports, **net.intent.disabled, **net.intent.ports}
-    return [_shape(identifier, known[identifier], net) for identifier in sorted(known)]
+    known = _known(net)
+    prefix = f"{PORTS}/"
+    unread = {key.removeprefix(prefix) for key in net.intent.refused if key.startswith(prefix)}
+    rows = [_shape(identifier, known[identifier], net) for identifier in known]
+    rows += [_unread(request, identifier) for identifier in unread - known.keys()]
+    return sorted(rows, key=lambda one: one.id)
 
 
 @router.get("/ports/{identifier}")
 async def port(request: Request, identifier: str) -> PortShape:
     """Return one port."""
     net = visord_of(request).net
-    for known in (net.intent.ports, net.intent.disabled, net.intent.refused_ports):
-        if identifier in known:
-            return _shape(identifier, known[identifier], net)
+    known = _known(net)
+    if identifier in known:
+        return _shape(identifier, known[identifier], net)
+    if f"{PORTS}/{identifier}" in net.intent.refused:
+        return _unread(request, identifier)
     raise NotFound(f"there is no port {identifier}", hint="`visorctl net port list` shows them")
+
+
+def _known(net: NetPlane) -> dict[str, Port]:
+    return {**net.intent.refused_ports, **net.intent.disabled, **net.intent.ports}
+
+
+def _unread(request: Request, identifier: str) -> PortShape:
+    """Return a port of an older store that is no port by today's schema, as far as it can be read.
+
+    Nothing but text is taken over: what is wrong with it may be anything.
+    """
+    visord = visord_of(request)
+    entry = visord.store.get(f"{PORTS}/{identifier}")
+    value = entry.value if entry else {}
+    problems = visord.net.intent.refused.get(f"{PORTS}/{identifier}", ())
+    return PortShape(
+        id=identifier,
+        device=_text(value.get("device")),
+        mac=_text(value.get("mac")),
+        network=_text(value.get("network")),
+        addresses=_texts(value.get("addresses")),
+        security_groups=_texts(value.get("security_groups")),
+        enabled=value.get("enabled") is not False,
+        wired=False,
+        problem="; ".join(str(one).removeprefix(f"{PORTS}/{identifier}: ") for one in problems),
+    )
+
+
+def _text(found: object) -> str:
+    return found if isinstance(found, str) else ""
+
+
+def _texts(found: object) -> list[str]:
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
 def _shape(identifier: str, port: Port, net: NetPlane) -> PortShape:
