@@ -6,22 +6,27 @@
 - `host/net/metadata`: where VMs' metadata come from;
 - `host/net/vm_networking`: whether this host does any of it.
 
+Security groups are in `groups`, what all models share in `fields`; both are named here too.
 Nothing here knows of OpenStack or of routers beyond the host: both use these models.
 """
 
 import base64
 import binascii
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from chronovisor.config.secret import Secret
-
-Address = IPv4Address | IPv6Address
-Prefix = IPv4Network | IPv6Network
+from chronovisor.net.fields import Address as Address
+from chronovisor.net.fields import DeviceName, Domain, Hostname, Identifier, Mac, Settings
+from chronovisor.net.fields import Prefix as Prefix
+from chronovisor.net.groups import Direction as Direction
+from chronovisor.net.groups import Family as Family
+from chronovisor.net.groups import IpProtocol as IpProtocol
+from chronovisor.net.groups import Rule as Rule
+from chronovisor.net.groups import SecurityGroup as SecurityGroup
 
 NETWORKS = "host/net/networks"
 SECURITY_GROUPS = "host/net/security_groups"
@@ -33,44 +38,6 @@ MOST_USER_DATA = 65535
 """Bytes of user data (and of vendor data) that a VM can be given; Nova has the same bound."""
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-def _unicast_mac(text: str) -> str:
-    mac = text.lower()
-    if int(mac[:2], 16) & 1:
-        raise ValueError(f"{mac} is a group address; a VM's interface has an individual one")
-    if mac == "00:00:00:00:00:00":
-        raise ValueError("an interface cannot have the MAC address 00:00:00:00:00:00")
-    return mac
-
-
-Mac = Annotated[
-    str,
-    Field(pattern=r"^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$", description="MAC address, aa:bb:…"),
-    AfterValidator(_unicast_mac),
-]
-
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-"""Id of a network, port or group: what stands in the key's instance."""
-
-DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,15}$")]  # IFNAMSIZ - 1
-
-Hostname = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")  # RFC 1123 section 2.1
-]
-
-Domain = Annotated[
-    str,
-    Field(
-        max_length=253,
-        pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-        r"(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$",
-    ),
-]
-
-
 class RaMode(StrEnum):
     """How VMs get IPv6 addresses (RFC 4861 section 4.2, flags of a router advertisement)."""
 
@@ -80,7 +47,7 @@ class RaMode(StrEnum):
     NONE = "none"
 
 
-class HostRoute(_Settings):
+class HostRoute(Settings):
     """A route that VMs are told of (DHCP option 121, RFC 3442)."""
 
     destination: Prefix
@@ -95,7 +62,7 @@ class HostRoute(_Settings):
         return self
 
 
-class Subnet(_Settings):
+class Subnet(Settings):
     """What VMs of a network believe is on their link, for one address family."""
 
     prefix: Prefix
@@ -130,7 +97,7 @@ class Subnet(_Settings):
         return self
 
 
-class Network(_Settings):
+class Network(Settings):
     """A network as VMs see it: `host/net/networks/<id>`. Not one of its frames leaves a tap."""
 
     subnets: Annotated[tuple[Subnet, ...], Field(min_length=1, max_length=2)]
@@ -149,97 +116,7 @@ class Network(_Settings):
         return self
 
 
-class Direction(StrEnum):
-    """Seen from the VM: `ingress` comes to it, `egress` leaves it."""
-
-    INGRESS = "ingress"
-    EGRESS = "egress"
-
-
-class Family(StrEnum):
-    """Address family of a rule."""
-
-    IPV4 = "ipv4"
-    IPV6 = "ipv6"
-
-
-class IpProtocol(StrEnum):
-    """Protocol of a rule; `icmp` means ICMPv6 in a rule of family ipv6."""
-
-    TCP = "tcp"
-    UDP = "udp"
-    SCTP = "sctp"
-    ICMP = "icmp"
-
-
-class Rule(_Settings):
-    """Traffic that a security group allows; what no rule allows is dropped.
-
-    Without `protocol` all protocols match. Ports are for tcp, udp and sctp; `icmp_type` and
-    `icmp_code` for icmp. The far end is `remote_prefix`, or the members of `remote_group`, or
-    anybody.
-    """
-
-    direction: Direction
-    """`ingress` comes to the VM, `egress` leaves it."""
-    family: Family = Family.IPV4
-    """Address family of the traffic."""
-    protocol: IpProtocol | None = None
-    """Protocol of the traffic; all when none is given."""
-    port_min: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """First destination port."""
-    port_max: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """Last destination port."""
-    icmp_type: Annotated[int, Field(ge=0, le=255)] | None = None
-    """ICMP type; all when none is given."""
-    icmp_code: Annotated[int, Field(ge=0, le=255)] | None = None
-    """ICMP code; all when none is given."""
-    remote_prefix: Prefix | None = None
-    """Where the far end is."""
-    remote_group: Identifier | None = None
-    """Security group whose ports are the far end."""
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> "Rule":
-        ports = self.port_min is not None or self.port_max is not None
-        if ports and self.protocol not in (IpProtocol.TCP, IpProtocol.UDP, IpProtocol.SCTP):
-            raise ValueError("ports need protocol tcp, udp or sctp")
-        if (self.port_min is None) != (self.port_max is None):
-            raise ValueError("port_min and port_max go together")
-        if (
-            self.port_min is not None
-            and self.port_max is not None
-            and self.port_min > self.port_max
-        ):
-            raise ValueError(f"port_min {self.port_min} is above port_max {self.port_max}")
-        if self.icmp_type is not None and self.protocol is not IpProtocol.ICMP:
-            raise ValueError("icmp_type needs protocol icmp")
-        if self.icmp_code is not None and self.icmp_type is None:
-            raise ValueError("icmp_code needs icmp_type")
-        if self.remote_prefix is not None and self.remote_group is not None:
-            raise ValueError("remote_prefix and remote_group exclude each other")
-        version = 4 if self.family is Family.IPV4 else 6
-        if self.remote_prefix is not None and self.remote_prefix.version != version:
-            raise ValueError(f"{self.remote_prefix} is not of family {self.family.value}")
-        return self
-
-
-class SecurityGroup(_Settings):
-    """Rules that ports share: `host/net/security_groups/<id>`.
-
-    A `remote_group` means the addresses of that group's ports on this host, and `members`:
-    addresses of its ports elsewhere.
-    """
-
-    rules: tuple[Rule, ...] = ()
-    """What is let through."""
-    members: tuple[Prefix, ...] = ()
-    """Addresses of its ports on other hosts."""
-    stateful: bool = True
-    """Whether answers to allowed traffic pass by themselves."""
-
-
-class AddressPair(_Settings):
+class AddressPair(Settings):
     """An address, beside its own, that a VM may send from; with the port's MAC by default."""
 
     prefix: Prefix
@@ -256,7 +133,7 @@ class Announce(StrEnum):
     NEVER = "never"
 
 
-class RateLimit(_Settings):
+class RateLimit(Settings):
     """Bounds of a port's traffic, by token bucket (tc-tbf(8)); seen from the VM."""
 
     ingress_kbit_s: Annotated[int, Field(ge=8, le=400_000_000)] | None = None
@@ -301,7 +178,7 @@ SshKey = Annotated[
 ]
 
 
-class Instance(_Settings):
+class Instance(Settings):
     """The VM that a port belongs to, as it is told of itself (cloud-init's datasources).
 
     Ports with one `id` are interfaces of one VM and appear together in its network metadata; what
@@ -326,7 +203,7 @@ class Instance(_Settings):
     tags: dict[
         Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@+=-]{1,128}$")],
         Annotated[str, Field(max_length=255)],
-    ] = {}
+    ] = Field(default_factory=dict)
     """Words about it, by name."""
     availability_zone: Identifier | None = None
     """Where it runs."""
@@ -362,7 +239,7 @@ def _no_loopback(pattern: str) -> str:
     return pattern
 
 
-class VmNetworking(_Settings):
+class VmNetworking(Settings):
     """Routed VM networking of this host: `host/net/vm_networking`.
 
     Not enabled, Chronovisor leaves taps, routes, firewall and DHCP alone: nothing is added, and
@@ -380,7 +257,7 @@ class VmNetworking(_Settings):
     dns: bool = Field(default=False, description="Answer VMs' DNS on this host.")
 
 
-class NovaMetadata(_Settings):
+class NovaMetadata(Settings):
     """Nova's metadata API; `shared_secret` is Nova's `metadata_proxy_shared_secret`."""
 
     url: Annotated[str, AfterValidator(_http_url)]
@@ -393,7 +270,7 @@ class NovaMetadata(_Settings):
     """Certificates to trust instead of the system's."""
 
 
-class Metadata(_Settings):
+class Metadata(Settings):
     """Metadata for VMs: `host/net/metadata`. Without `nova` this host answers by itself."""
 
     enabled: bool = True
@@ -402,7 +279,7 @@ class Metadata(_Settings):
     """Nova's metadata API; this host answers by itself when none is given."""
 
 
-class Port(_Settings):
+class Port(Settings):
     """One interface of a VM: `host/net/ports/<id>`. It may be wanted before its tap exists."""
 
     device: DeviceName
