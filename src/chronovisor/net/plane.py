@@ -31,10 +31,6 @@ RECONCILE_S = 10.0
 
 RETRY_S = 1.0
 
-GUARD_S = 0.5
-"""How often it is made sure that the firewall's tables are there. Debian's nftables.service takes
-all tables away when it is reloaded, and VMs without them are open."""
-
 Publish = Callable[[str, dict[str, Any]], None]
 
 
@@ -152,16 +148,28 @@ class NetPlane:
         raise _Changed
 
     async def _pause(self, firewall: Firewall) -> None:
-        """Wait for something to do."""
+        """Wait for something to do: news of settings, or of others who changed our rules."""
         until_s = time.monotonic() + (RETRY_S if self.problem else RECONCILE_S)
         while (left_s := until_s - time.monotonic()) > 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(GUARD_S, left_s)):
-                    await self._wake.wait()
+            if not await self._hears_of_rules(firewall, left_s):
                 return
             with contextlib.suppress(ChronovisorError):  # the next sync says what is wrong
-                if not await asyncio.to_thread(firewall.is_standing):
+                if not await asyncio.to_thread(firewall.is_untouched):
                     return
+
+    async def _hears_of_rules(self, firewall: Firewall, within_s: float) -> bool:
+        """Wait; return whether somebody changed nftables before anything else was there to do."""
+        loop = asyncio.get_running_loop()
+        heard = asyncio.Event()
+        loop.add_reader(firewall, heard.set)
+        waits = [asyncio.create_task(one.wait()) for one in (self._wake, heard)]
+        try:
+            await asyncio.wait(waits, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            loop.remove_reader(firewall)
+            for one in waits:
+                one.cancel()
+        return heard.is_set() and not self._wake.is_set()
 
     async def _sync(self, firewall: Firewall, dhcp: DhcpService) -> None:
         """Do what is missing in every part; one that fails does not stop the others."""

@@ -12,11 +12,13 @@ for as long as the kernel takes; one thread at a time.
 import contextlib
 from collections.abc import Sequence
 
+from chronovisor.errors import Unavailable
 from chronovisor.net.firewall import conntrack, flows, static
 from chronovisor.net.firewall.apply import apply
+from chronovisor.net.firewall.changes import ForeignChanges
 from chronovisor.net.firewall.netfilter import NetfilterSocket, Refused
-from chronovisor.net.firewall.observe import generation, observe, table_handles
-from chronovisor.net.firewall.plan import Action, plan
+from chronovisor.net.firewall.observe import generation, observe
+from chronovisor.net.firewall.plan import Action, LoadStatic, plan
 from chronovisor.net.firewall.wanted import Wanted, changed_groups, changed_ports
 from chronovisor.net.intent import Intent
 from chronovisor.net.settings import Address
@@ -38,17 +40,31 @@ class Firewall(contextlib.AbstractContextManager["Firewall"]):
         static.check_patterns(patterns)
         self._patterns = tuple(patterns)
         self._netfilter = NetfilterSocket()
+        try:
+            self._foreign = ForeignChanges(self._netfilter.port)
+        except Unavailable:
+            self._netfilter.close()
+            raise
         self._wanted: Wanted | None = None
         self._unjudged: frozenset[Address] | None = None
-        self._generation = 0
-        self._tables: dict[int, bytes] = {}
+        self._base = 0
+        self._generation = 0  # what the ruleset's number should be, less what we add to it
+        self._touched = False
 
     def __exit__(self, *exc: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Let go of the kernel; the rules stay."""
+        self._foreign.close()
         self._netfilter.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when somebody else changed nftables.
+
+        `is_untouched` takes what there is to read, and says if it matters.
+        """
+        return self._foreign.fileno()
 
     def plan(self, intent: Intent) -> list[Action]:
         """Return what `sync` would do to the rules; touches nothing.
@@ -66,11 +82,15 @@ class Firewall(contextlib.AbstractContextManager["Firewall"]):
         """
         wanted = Wanted.of(intent)
         self._wanted = None
-        actions = plan(wanted.parts.values(), observe(self._netfilter), self._patterns)
-        apply(actions, self._netfilter)
+        self._take_news()
+        self._touched = False
+        observed = observe(self._netfilter)
+        # What others do from here on makes the ruleset's number another than the one expected.
+        self._base = observed.generation
+        self._generation = self._base - self._netfilter.commits
+        actions = plan(wanted.parts.values(), observed, self._patterns)
+        self._apply(actions)
         self._unjudged = None
-        self._generation = generation(self._netfilter)
-        self._tables = table_handles(self._netfilter)
         self._wanted = wanted
         self.end_refused()
         return actions
@@ -96,14 +116,13 @@ class Firewall(contextlib.AbstractContextManager["Firewall"]):
         before = wanted.intent
         actions = wanted.change(intent)
         try:
-            apply(actions, self._netfilter)
+            self._apply(actions)
         except Refused:
             return self.sync(intent)
         changed = changed_ports(before, intent), changed_groups(before, intent)
         touched = flows.affected(before, intent, *changed)
         known = self._unjudged
         self._unjudged = None if known is None or touched is None else known | touched
-        self._generation = generation(self._netfilter)
         self._wanted = wanted
         return actions
 
@@ -122,18 +141,32 @@ class Firewall(contextlib.AbstractContextManager["Firewall"]):
         return ended
 
     def is_untouched(self) -> bool:
-        """Return whether nobody, we included, changed any ruleset since our last change.
+        """Return whether nobody else changed our tables since our last `sync`.
 
-        Cheap; when it is False, `plan` or `sync` finds out what really differs.
-        """
-        return self._wanted is not None and generation(self._netfilter) == self._generation
-
-    def is_standing(self) -> bool:
-        """Return whether our tables are there since our last `sync`, whatever is in them.
-
-        Cheap, to be asked often: `nft flush ruleset` takes them away, and every VM is open.
+        Cheap, and changes of other tables count for nothing. When it is False, `plan` or `sync`
+        finds out what really differs.
 
         Raises:
-            ToolFailed, Unavailable: they cannot be read.
+            ToolFailed, Unavailable: the kernel cannot be asked.
         """
-        return self.is_untouched() or table_handles(self._netfilter) == self._tables
+        self._take_news()
+        if self._wanted is None or self._touched:
+            return False
+        expected = self._generation + self._netfilter.commits
+        return generation(self._netfilter) == expected
+
+    def _apply(self, actions: Sequence[Action]) -> None:
+        """Make changes."""
+        apply(actions, self._netfilter)
+        if loads := sum(isinstance(one, LoadStatic) for one in actions):
+            self._take_news()  # of the nft command that we ran
+            self._generation += loads
+            self._touched = False
+
+    def _take_news(self) -> None:
+        """Note what others changed: of our tables, or of theirs, which only moves the number."""
+        for change in self._foreign.take():
+            if change is None or change.ours:
+                self._touched = True
+            elif change.generation > self._base:
+                self._generation += 1

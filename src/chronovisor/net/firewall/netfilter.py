@@ -15,9 +15,9 @@ from typing import TypeVar
 from chronovisor.errors import ProtocolError, ToolFailed, Unavailable
 from chronovisor.net.firewall.messages import attributes, batch, text
 
-_NETLINK_NETFILTER = 12
+NETLINK_NETFILTER = 12
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11  # linux/netlink.h
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 _ERROR, _DONE = 2, 3  # NLMSG_*
 _DUMP_INTERRUPTED = 0x10  # NLM_F_DUMP_INTR: what was dumped changed meanwhile
 _TRIES = 5
@@ -41,16 +41,23 @@ class NetfilterSocket(contextlib.AbstractContextManager["NetfilterSocket"]):
 
     def __init__(self) -> None:
         try:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
         except OSError as error:
             raise Unavailable(f"cannot open a netfilter socket: {error.strerror}") from error
+        self.commits = 0
+        """Transactions that were made; each raises the ruleset's number by one."""
         for option in (_CAP_ACK, _EXT_ACK):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
-        self._force(_SO_RCVBUFFORCE, 4 << 20)
+        self._force(SO_RCVBUFFORCE, 4 << 20)
         self._socket.bind((0, 0))
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    @property
+    def port(self) -> int:
+        """The netlink port by which the kernel knows what this socket changed."""
+        return int(self._socket.getsockname()[0])
 
     def close(self) -> None:
         """Close the socket."""
@@ -72,6 +79,7 @@ class NetfilterSocket(contextlib.AbstractContextManager["NetfilterSocket"]):
             _raise_error(body, sequence)
         if count not in (sequence for sequence, _ in answers):
             raise ToolFailed("nftables gave no answer to a transaction")
+        self.commits += 1
 
     def ask(self, request: bytes, read: Callable[[bytes], _Answer]) -> list[_Answer]:
         """Return what `read` makes of each answer; asked again when they changed meanwhile.
@@ -87,7 +95,7 @@ class NetfilterSocket(contextlib.AbstractContextManager["NetfilterSocket"]):
     def _queued(self) -> Iterator[tuple[int, int, bytes]]:
         """Yield kind, sequence number and body of all that the kernel has answered already."""
         while answer := self._receive(socket.MSG_DONTWAIT):
-            for kind, _, sequence, body in _messages(answer):
+            for kind, _, sequence, body in messages_in(answer):
                 yield kind, sequence, body
 
     def _answers(self, request: bytes) -> Iterator[bytes]:
@@ -95,7 +103,7 @@ class NetfilterSocket(contextlib.AbstractContextManager["NetfilterSocket"]):
         single = not struct.unpack_from("=H", request, 6)[0] & 0x300  # NLM_F_DUMP
         interrupted = False
         while True:
-            for kind, flags, _, body in _messages(self._receive(0)):
+            for kind, flags, _, body in messages_in(self._receive(0)):
                 interrupted = interrupted or bool(flags & _DUMP_INTERRUPTED)
                 if kind == _ERROR:
                     _raise_error(body, 0)
@@ -128,7 +136,7 @@ class NetfilterSocket(contextlib.AbstractContextManager["NetfilterSocket"]):
             self._socket.setsockopt(socket.SOL_SOCKET, option, size)
 
 
-def _messages(answer: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+def messages_in(answer: bytes) -> Iterator[tuple[int, int, int, bytes]]:
     """Yield kind, flags, sequence number and body of the messages in a datagram."""
     place = 0
     while place + 16 <= len(answer):

@@ -85,16 +85,6 @@ def generation(netfilter: NetfilterSocket) -> int:
     return int(struct.unpack(">I", found[1])[0])  # NFTA_GEN_ID
 
 
-def table_handles(netfilter: NetfilterSocket) -> dict[int, bytes]:
-    """Return the kernel's handles of our tables by family; one made anew has another."""
-    found: dict[int, bytes] = {}
-    for family in FAMILIES:
-        request = messages.table_query(family)
-        for table in _dump(netfilter, request, lambda body: dict(messages.attributes(body))):
-            found[family] = table[4]  # NFTA_TABLE_HANDLE
-    return found
-
-
 def _elements(netfilter: NetfilterSocket, sets: set[SetName]) -> frozenset[Element]:
     return frozenset(
         element

@@ -17,6 +17,13 @@ from chronovisor.net.marks import METADATA_IPV4, METADATA_IPV6
 TAP_PATTERNS = ("tap*",)
 """Names of devices that VMs have, by default: what Neutron, Nova and many scripts give them."""
 
+CONNECTIONS_S, CONNECTIONS_BURST = 50, 200
+"""New connections to the metadata service that a VM may begin: a second, and at once.
+
+cloud-init makes some tens when a VM boots, one after the other; what comes too fast is sent again
+by the VM's TCP a second later.
+"""
+
 LAYOUT = 1
 """Version of the sets' types. Where it differs, only loading everything anew helps."""
 
@@ -90,6 +97,8 @@ def _filled(marked: str, patterns: tuple[str, ...]) -> str:
         ("@MARK@", marked or "static"),
         ("@METADATA4@", str(METADATA_IPV4)),
         ("@METADATA6@", str(METADATA_IPV6)),
+        ("@CONNECTIONS@", str(CONNECTIONS_S)),
+        ("@BURST@", str(CONNECTIONS_BURST)),
     ):
         filled = filled.replace(word, value)
     return filled
