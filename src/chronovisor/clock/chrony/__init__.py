@@ -1,0 +1,1 @@
+"""NTP with chrony: what chronyd is given, and what it says."""
