@@ -24,7 +24,7 @@ from chronovisor.net.metadata import plan as metadata_plan
 from chronovisor.net.metadata.directory import MetadataDirectory
 from chronovisor.net.settings import PORTS, VM_NETWORKING, Metadata, VmNetworking
 from chronovisor.net.wiring import PortState, Wiring, drift
-from chronovisor.worlds import Supervisor
+from chronovisor.worlds import Supervisor, World
 
 RECONCILE_S = 10.0
 """How often firewall, DHCP and metadata are compared although nothing was heard."""
@@ -93,28 +93,27 @@ class NetPlane:
         """Return what would be done now; touches nothing. Raises `ToolFailed`, `Unavailable`."""
         if not self.enabled:
             return []
-        return await asyncio.to_thread(self._plan)
+        return await asyncio.to_thread(self._plan, self._supervisor.worlds())
 
-    def _plan(self) -> list[Step]:
+    def _plan(self, worlds: list[World]) -> list[Step]:
         steps = [Step("wiring", str(one), one.reason) for one in drift(self.intent).actions]
         with Firewall(self._settings.tap_patterns) as firewall:
             steps += [Step("firewall", str(one), one.reason) for one in firewall.plan(self.intent)]
         dhcp = DhcpService(self._place(), self._supervisor, self._publish)
-        steps += [Step("dhcp", str(one), one.reason) for one in dhcp.plan(self.intent)]
-        wanted = self._wanted_metadata()
-        seen = self._metadata.observe(self._supervisor)
         steps += [
-            Step("metadata", str(one), one.reason) for one in metadata_plan.plan(wanted, seen)
+            Step("dhcp", str(one), one.reason) for one in dhcp.plan(self.intent, worlds=worlds)
         ]
+        steps += [Step("metadata", str(one), one.reason) for one in self._plan_metadata(worlds)]
         return steps
+
+    def _plan_metadata(self, worlds: list[World]) -> list[metadata_plan.Action]:
+        state = metadata_plan.state_of(self.intent, self._metadata_settings)
+        wanted = metadata_plan.wanted_of(state, metadata_plan.world(self._metadata.path))
+        return metadata_plan.plan(wanted, self._metadata.observe(worlds))
 
     def _place(self) -> Place:
         settings = self._settings
         return Place(self._var / "dhcp", settings.tap_patterns, dns=settings.dns)
-
-    def _wanted_metadata(self) -> metadata_plan.Wanted:
-        state = metadata_plan.state_of(self.intent, self._metadata_settings)
-        return metadata_plan.wanted_of(state, metadata_plan.world(self._metadata.path))
 
     async def run(self) -> None:
         """Keep everything as wanted until cancelled; do nothing while not enabled."""
@@ -195,8 +194,8 @@ class NetPlane:
             self._publish("net.problem", {"problem": problem})
 
     async def _sync_metadata(self) -> None:
-        seen = self._metadata.observe(self._supervisor)
-        for action in metadata_plan.plan(self._wanted_metadata(), seen):
+        worlds = self._supervisor.worlds()
+        for action in await asyncio.to_thread(self._plan_metadata, worlds):
             self._publish("net.metadata.action", {"action": str(action), "reason": action.reason})
             await self._metadata.apply(action, self._supervisor)
 

@@ -38,18 +38,18 @@ async def test_plan_is_done_once_and_survives_a_restart_of_visord(tmp_path: Path
     state = state_of(intent(port(10, device="md-none-1")), Metadata())
     wanted = wanted_of(state, world(directory.path, uid=None))
     async with Supervisor(tmp_path / "worlds") as supervisor:
-        for action in plan(wanted, directory.observe(supervisor)):
+        for action in plan(wanted, directory.observe(supervisor.worlds())):
             await directory.apply(action, supervisor)
-        assert plan(wanted, directory.observe(supervisor)) == []
+        assert plan(wanted, directory.observe(supervisor.worlds())) == []
         status = await _until_it_tells(directory)
         assert status["ports"] == {"vm10": {"device": "md-none-1", "here": False}}
     async with Supervisor(tmp_path / "worlds") as supervisor:
         await supervisor.adopt()
-        assert plan(wanted, directory.observe(supervisor)) == []
+        assert plan(wanted, directory.observe(supervisor.worlds())) == []
         assert (await directory.status())["pid"] == status["pid"]
-        for action in plan(Wanted(), directory.observe(supervisor)):
+        for action in plan(Wanted(), directory.observe(supervisor.worlds())):
             await directory.apply(action, supervisor)
-        assert plan(Wanted(), directory.observe(supervisor)) == []
+        assert plan(Wanted(), directory.observe(supervisor.worlds())) == []
         with pytest.raises(Unavailable, match="does not answer"):
             await directory.status()
 

@@ -9,7 +9,6 @@ from chronovisor.errors import Unavailable
 from chronovisor.net.dhcp import release
 from chronovisor.net.dhcp.place import DNSMASQ, Place
 from chronovisor.net.dhcp.plan import (
-    Action,
     MarkReload,
     ReleaseLease,
     Reload,
@@ -24,8 +23,11 @@ from chronovisor.worlds import State, Supervisor
 _OTHERS = stat.S_IXOTH  # dnsmasq's user is of no group that a directory of ours has
 
 
-async def apply(action: Action, at: Place, supervisor: Supervisor) -> None:
-    """Do one action, after `make_directories`. Raises `Unavailable` or `ToolFailed`."""
+FileAction = WriteFile | RemoveFile | MarkReload | ReleaseLease
+
+
+def apply_file(action: FileAction, at: Place) -> None:
+    """Do an action that needs no daemon, in any thread. Raises `Unavailable`."""
     match action:
         case WriteFile(path, text):
             _write(path, text, at)
@@ -33,11 +35,18 @@ async def apply(action: Action, at: Place, supervisor: Supervisor) -> None:
             _remove(path)
         case MarkReload(path):
             _mark(path)
+        case ReleaseLease(lease):
+            release.send(lease)
+
+
+async def apply(
+    action: Reload | StartDaemon | RestartDaemon | StopDaemon, supervisor: Supervisor
+) -> None:
+    """Do an action with a daemon, after `make_directories`. Raises `Unavailable`, `ToolFailed`."""
+    match action:
         case Reload(mark):
             reload(supervisor)
             _remove(mark)
-        case ReleaseLease(lease):
-            release.send(lease)
         case StartDaemon(spec) | RestartDaemon(spec):
             await supervisor.ensure(spec)
         case StopDaemon(name, reason):

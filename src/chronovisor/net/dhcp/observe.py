@@ -9,7 +9,7 @@ from chronovisor.net.dhcp import leases
 from chronovisor.net.dhcp.leases import Lease
 from chronovisor.net.dhcp.place import DAEMONS, Place
 from chronovisor.net.dhcp.plan import Observed
-from chronovisor.worlds import State, Supervisor
+from chronovisor.worlds import State, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Files:
 
 
 def observe(
-    at: Place, supervisor: Supervisor, files: Files, ports: Iterable[str] | None = None
+    at: Place, worlds: Iterable[World], files: Files, ports: Iterable[str] | None = None
 ) -> Observed:
     """Return what there is, the files of all ports or of some only."""
     return Observed(
@@ -76,7 +76,7 @@ def observe(
         leases=read_leases(at),
         daemons={
             world.name: world.wanted_generation
-            for world in supervisor.worlds()
+            for world in worlds
             if world.name in DAEMONS and world.state is not State.STOPPED
         },
         reload_pending=at.reload_mark.exists(),

@@ -8,6 +8,7 @@ write of the same file takes away.
 import asyncio
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from chronovisor.net.metadata.plan import (
     WriteFile,
 )
 from chronovisor.net.metadata.state import PORTS, SERVICE_FILE, STATUS_SOCKET
-from chronovisor.worlds import State, Supervisor
+from chronovisor.worlds import State, Supervisor, World
 
 _MOST_STATUS = 16 << 20
 
@@ -48,11 +49,11 @@ class MetadataDirectory:
         except OSError as error:
             raise Unavailable(f"cannot make {self.path}: {error.strerror}") from error
 
-    def observe(self, supervisor: Supervisor) -> Observed:
+    def observe(self, worlds: Iterable[World]) -> Observed:
         """Return what is there; a file that cannot be read counts as empty."""
         names = [SERVICE_FILE] if (self.path / SERVICE_FILE).exists() else []
         names += [f"{PORTS}/{path.name}" for path in (self.path / PORTS).glob("[!.]*")]
-        running = [one for one in supervisor.worlds() if one.name == NAME]
+        running = [one for one in worlds if one.name == NAME]
         return Observed(
             files={name: self._text(name) for name in names},
             generation=next(
@@ -64,9 +65,9 @@ class MetadataDirectory:
         """Do one action. Raises `Unavailable` or `ToolFailed` where it cannot be done."""
         match action:
             case WriteFile(name, text):
-                self.write(name, text)
+                await asyncio.to_thread(self.write, name, text)
             case RemoveFile(name):
-                self.remove(name)
+                await asyncio.to_thread(self.remove, name)
             case RunProxy(spec):
                 self.prepare()
                 await supervisor.ensure(spec)
