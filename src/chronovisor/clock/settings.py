@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from chronovisor.clock.ptp_settings import ProfileName, PtpRole, UnicastMasterTable
+
 OptionValue = bool | int | float | str
 """Value of a passthrough option; a boolean is written as 0 or 1."""
 
@@ -132,7 +134,16 @@ class PtpPort(_Settings):
     delay_mechanism: Annotated[
         DelayMechanism, Field(description="End to end, or with the next PTP device (peer to peer)")
     ] = DelayMechanism.E2E
+    unicast_master_table: Annotated[
+        UnicastMasterTable | None, Field(description="Masters that the port asks by unicast")
+    ] = None
     options: Annotated[Options, Field(description="ptp4l options of this port alone")] = {}
+
+    @property
+    def table_id(self) -> int | None:
+        """Return the number of the port's unicast master table, None where it has none."""
+        table = self.unicast_master_table
+        return None if table is None else table.table_id or self.index + 1
 
     @model_validator(mode="after")
     def _device_fits_type(self) -> "PtpPort":
@@ -154,6 +165,14 @@ class PtpConfig(_Settings):
     domain: Annotated[
         int, Field(ge=0, le=255, description="PTP domain number; linuxptp before 4.0 ends at 127")
     ] = 0
+    profile: Annotated[
+        ProfileName | None,
+        Field(description="Preset that fills in what is not set; see `clock profile show`"),
+    ] = None
+    role: Annotated[
+        PtpRole,
+        Field(description="client only follows; boundary hands the time on through other ports"),
+    ] = PtpRole.CLIENT
     port: Annotated[tuple[PtpPort, ...], Field(description="The PTP ports")] = ()
 
     @model_validator(mode="after")
@@ -165,6 +184,10 @@ class PtpConfig(_Settings):
             twice = sorted({value for value in seen if seen.count(value) > 1})
             if twice:
                 raise ValueError(f"port {what} {', '.join(twice)} is used by more than one port")
+        tables = [p.table_id for p in self.port if p.table_id is not None]
+        shared = sorted({str(number) for number in tables if tables.count(number) > 1})
+        if shared:
+            raise ValueError(f"unicast table_id {', '.join(shared)} is used by more than one port")
         return self
 
     def active_ports(self) -> tuple[PtpPort, ...]:

@@ -23,7 +23,7 @@ from chronovisor.clock.catalogue import Catalogue, Scope
 from chronovisor.clock.catalogue.text import LINE_BYTES, as_text
 from chronovisor.clock.linuxptp import check_settings
 from chronovisor.clock.linuxptp.options import field_path
-from chronovisor.clock.settings import Options, OptionValue, SystemTime
+from chronovisor.clock.settings import Options, OptionValue, PassthroughOptions, SystemTime
 from chronovisor.errors import InvalidInput, Problem
 
 MAX_BYTES = 256 * 1024
@@ -185,16 +185,18 @@ def overlay(settings: SystemTime, trx: TrxConf, catalogue: Catalogue) -> Overlay
     file is storing `overlay(...).settings`. Entries of ports that do not exist are left out
     (`judge` reports them).
     """
-    document = settings.model_dump()
+    document = settings.model_dump(exclude_unset=True)  # what is not given is a profile's to say
     positions = {port.index: place for place, port in enumerate(settings.ptp_config.port)}
     origins: dict[str, Origin] = {}
     for entry in trx.entries:
         if entry.port is None:
-            if entry.namespace not in document["options"]:
+            if entry.namespace not in PassthroughOptions.model_fields:
                 continue
-            options, path = document["options"][entry.namespace], f"options.{entry.namespace}"
+            whole = document.setdefault("options", {})
+            options = whole.setdefault(entry.namespace, {})
+            path = f"options.{entry.namespace}"
         elif (place := positions.get(entry.port)) is not None:
-            options = document["ptp_config"]["port"][place]["options"]
+            options = document["ptp_config"]["port"][place].setdefault("options", {})
             path = f"ptp_config.port[{place}].options"
         else:
             continue

@@ -13,7 +13,7 @@ be on trial. The history keeps every revision.
 from chronovisor.config.backend import Backend, StaleRevision
 from chronovisor.config.fields import Difference
 from chronovisor.config.keys import KeyPath
-from chronovisor.config.overlays import Origin, Overlay, effective, merge
+from chronovisor.config.overlays import Origin, Overlay, Preset, effective, merge
 from chronovisor.config.records import (
     Alarm,
     Change,
@@ -49,6 +49,7 @@ __all__ = [
     "Kind",
     "Origin",
     "Overlay",
+    "Preset",
     "Registry",
     "Secret",
     "SqliteBackend",

@@ -1,7 +1,7 @@
 """What is in force for a key, field by field, and where each value comes from. Pure.
 
-Defaults lie at the bottom, what the store holds above them, files (overlays) on top in the order
-given.
+Defaults lie at the bottom, presets that a setting names above them, then what the store holds, and
+files (overlays) on top in the order given.
 """
 
 import copy
@@ -28,8 +28,19 @@ class Overlay:
 
 
 @dataclass(frozen=True, slots=True)
+class Preset:
+    """Values by field that hold where nobody gives one; `origin` is what they are shown with."""
+
+    origin: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
-    """One field in force; `origin` is `default`, `store` or `file:<name>:<line>`."""
+    """One field in force.
+
+    `origin` is `default`, `store`, `file:<name>:<line>` or that of a preset.
+    """
 
     field: str
     value: Any
@@ -41,13 +52,14 @@ def merge(
     path: KeyPath | str,
     stored: Mapping[str, Any] | None,
     overlays: Sequence[Overlay] = (),
+    presets: Sequence[Preset] = (),
 ) -> Value:
     """Return the whole value in force, defaults included, as JSON.
 
     Raises `InvalidInput` when what the files make of it is not valid; each problem names the file
     and line it comes from, if it comes from one.
     """
-    given, origins = _given(stored, overlays)
+    given, origins = _given(stored, overlays, presets)
     try:
         return registry.validate(path, given).model_dump(mode="json")
     except InvalidInput as error:
@@ -61,13 +73,14 @@ def effective(
     path: KeyPath | str,
     stored: Mapping[str, Any] | None,
     overlays: Sequence[Overlay] = (),
+    presets: Sequence[Preset] = (),
 ) -> list[Origin]:
     """Return every leaf field with its value and origin, in the order of the model.
 
     An empty mapping or list is a leaf. Secrets are as they are. Raises what `merge` raises.
     """
-    in_force = merge(registry, path, stored, overlays)
-    _, origins = _given(stored, overlays)
+    in_force = merge(registry, path, stored, overlays, presets)
+    _, origins = _given(stored, overlays, presets)
     return [
         Origin(place_text(place), value, _origin(place, origins) or DEFAULT)
         for place, value in leaves(in_force)
@@ -75,7 +88,7 @@ def effective(
 
 
 def _given(
-    stored: Mapping[str, Any] | None, overlays: Sequence[Overlay]
+    stored: Mapping[str, Any] | None, overlays: Sequence[Overlay], presets: Sequence[Preset]
 ) -> tuple[Value, dict[Place, str]]:
     """Return what store and files give together, and the origin of each place they name."""
     given: Value = copy.deepcopy(dict(stored or {}))
@@ -96,6 +109,11 @@ def _given(
             origins = {**kept, place: origin}
     if problems:
         raise InvalidInput("; ".join(str(problem) for problem in problems[:3]), problems)
+    for preset in presets:
+        for field, value in preset.values.items():
+            if (place := parse_place(field)) not in origins:
+                assign(given, place, copy.deepcopy(value))
+                origins[place] = preset.origin
     return given, origins
 
 

@@ -16,9 +16,10 @@ from pydantic import ValidationError
 from chronovisor.clock import trx_conf
 from chronovisor.clock.daemons import write
 from chronovisor.clock.engine import Engine
+from chronovisor.clock.profiles import expand
 from chronovisor.clock.settings import PATH, SystemTime
 from chronovisor.clock.trx_conf import TrxConf
-from chronovisor.config import Change, Commit, ConfigStore, Overlay, Registry
+from chronovisor.config import Change, Commit, ConfigStore, Overlay, Preset, Registry
 from chronovisor.config.fields import assign, lookup, parse_place
 from chronovisor.errors import ChronovisorError, InvalidInput, Unavailable
 
@@ -49,12 +50,16 @@ class SystemTimeSource:
         entry = self._store.get(PATH)
         return entry.value if entry else {}
 
-    def effective(self) -> SystemTime:
-        """Return the settings that hold: defaults, store, file.
+    def given(self) -> SystemTime:
+        """Return the settings as they were given, by store and file; a profile not filled in.
 
         Raises `InvalidInput` where the store holds what an older release took and this does not.
         """
         return self._laid(self._stored_settings(), self._overlay).settings
+
+    def effective(self) -> SystemTime:
+        """Return the settings that hold: defaults, profile, store, file; raises as `given`."""
+        return expand(self.given(), self._engine.catalogue).settings
 
     def _stored_settings(self) -> SystemTime:
         stored = self.stored()
@@ -70,6 +75,13 @@ class SystemTimeSource:
         values = {field: (one.value, one.line) for field, one in laid.origins.items()}
         return [Overlay(self._file.name, values)] if values else []
 
+    def presets(self) -> list[Preset]:
+        """Return the values that the profile adds, for showing where a value comes from."""
+        given = self.given()
+        values = expand(given, self._engine.catalogue).values
+        name = given.ptp_config.profile
+        return [Preset(f"profile:{name.value}", values)] if name and values else []
+
     def _laid(self, settings: SystemTime, file: TrxConf) -> trx_conf.Overlay:
         return trx_conf.overlay(settings, file, self._engine.catalogue)
 
@@ -81,7 +93,8 @@ class SystemTimeSource:
         settings = self._registry.validate(PATH, value)
         assert isinstance(settings, SystemTime)
         self._refuse(trx_conf.judge(self._overlay, self._engine.catalogue, settings))
-        return self._laid(settings, self._overlay).settings
+        laid = self._laid(settings, self._overlay).settings
+        return expand(laid, self._engine.catalogue).settings
 
     def check(self, content: bytes, name: str) -> TrxConf:
         """Return a file's content if it could hold; raises `InvalidInput` with every error."""
@@ -114,7 +127,7 @@ class SystemTimeSource:
 
     def export(self) -> str:
         """Return the passthrough options that hold now as a file."""
-        return trx_conf.render(trx_conf.export(self.effective()))
+        return trx_conf.render(trx_conf.export(self.given()))
 
     def reload(self) -> bool:
         """Read the file if it changed; return whether anything is different from before.

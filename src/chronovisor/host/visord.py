@@ -208,8 +208,10 @@ class Visord:
         stored = entry.value if entry else None
         if not secrets:
             stored = self.registry.mask(path, stored)
-        overlays = self.system_time.overlays() if str(path) == SYSTEM_TIME else []
-        return effective(self.registry, path, stored, overlays)
+        if str(path) != SYSTEM_TIME:
+            return effective(self.registry, path, stored)
+        time = self.system_time
+        return effective(self.registry, path, stored, time.overlays(), time.presets())
 
     def health(self) -> Health:
         """Return how every part is."""

@@ -144,7 +144,7 @@ def test_what_is_right(wanted: SystemTime) -> None:
         ),
         (
             host(port(0, unicast_master_table="1")),
-            ["ptp_config.port[0].options.unicast_master_table: PTP port 0 (eth0): there is no"],
+            ["ptp_config.port[0].options.unicast_master_table: unicast_master_table is set by"],
         ),
     ],
 )

@@ -45,7 +45,7 @@ PORT = {"index": 0, "device": "eth0"}
         ({"enabeld": True}, "enabeld", "unknown field; did you mean enabled?", "true", "enabled"),
         ({"zzz": 1}, "zzz", "unknown field", "1", "enabled, protocol"),
         ({"protocol": "ntp"}, "protocol", "'ntp' is not known here", "ntp", "ptp"),
-        ({"ptp_config": []}, "ptp_config", "a list is not a mapping", "[]", "domain, port"),
+        ({"ptp_config": []}, "ptp_config", "a list is not a mapping", "[]", "domain, profile"),
         ({"ptp_config": {"port": {}}}, "ptp_config.port", "a mapping is not a list", "{}", "list"),
         (
             {"ptp_config": {"port": [{**PORT, "delay_mechanism": "e2e"}]}},

@@ -129,13 +129,6 @@ def _no_delay_requests_needs_as_capable(o: _Options) -> Iterator[Problem]:
             yield o.problem("inhibit_delay_req", port, message, "0")
 
 
-def _unicast_needs_a_table(o: _Options) -> Iterator[Problem]:
-    for port in o.ports:
-        if not o.has("unicast_master_table", "0", port):
-            message = "there is no unicast master table of that number; tables cannot be set yet"
-            yield o.problem("unicast_master_table", port, message, "0")
-
-
 def _security_needs_keys(o: _Options) -> Iterator[Problem]:
     if "spp" in o.whole and not o.has("spp", "-1"):
         message = "spp in [global] also locks the management socket; set it for each port"
@@ -158,6 +151,5 @@ _RULES: tuple[Callable[[_Options], Iterator[Problem]], ...] = (
     _clock_type_fits_ports,
     _noop_bmca_needs_a_role,
     _no_delay_requests_needs_as_capable,
-    _unicast_needs_a_table,
     _security_needs_keys,
 )

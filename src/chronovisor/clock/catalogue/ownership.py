@@ -20,6 +20,7 @@ _EVERYWHERE = {
     "uds_file_mode": _SOCKET,
     "uds_ro_address": _SOCKET,
     "uds_ro_file_mode": _SOCKET,
+    "unicast_master_table": "set ptp_config.port[].unicast_master_table instead",
     "use_syslog": _OUTPUT,
     "user": "Chronovisor starts the daemon as the user it needs",
     "verbose": _OUTPUT,

@@ -15,6 +15,8 @@ from chronovisor.clock.linuxptp.options import (
     ptp4l_options,
     stamping,
 )
+from chronovisor.clock.linuxptp.roles import check_role, check_unicast
+from chronovisor.clock.profiles import check_profile, expand
 from chronovisor.clock.settings import Options, SystemTime
 from chronovisor.errors import Problem
 
@@ -24,14 +26,21 @@ _SECTIONS = ("global", "unicast_master_table")  # ptp4l reads a device of that n
 def check_settings(settings: SystemTime, catalogue: Catalogue) -> list[Problem]:
     """Return everything that keeps these settings from being rendered, empty when all is well.
 
-    Rules over several options are looked at once each option is right by itself.
+    Rules over several options are looked at once each option is right by itself, and fits the
+    profile.
     """
     problems = list(_each_option(settings, catalogue))
+    problems += check_profile(settings, catalogue)
+    if problems:
+        return problems
+    settings = expand(settings, catalogue).settings
     problems += _typed(settings, catalogue)
     if problems or not settings.ptp_config.active_ports():
         return problems
     options = ptp4l_options(settings, catalogue)
     problems += _across_ports(settings, catalogue)
+    problems += check_role(settings, catalogue)
+    problems += check_unicast(settings, options.ports)
     return problems + check_combination(catalogue, options.whole, options.ports)
 
 

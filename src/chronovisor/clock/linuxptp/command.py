@@ -3,14 +3,15 @@
 phc2sys, with one port: `-s DEVICE -c CLOCK_REALTIME -w`. It waits for ptp4l to have a master, then
 ties the system clock to the NIC's clock for good. The automatic mode would let go of the system
 clock whenever ptp4l loses its master, and the two would drift apart; this way both keep the
-frequency they had, and holdover has one clock to judge. With several ports only ptp4l knows which
-NIC has the time, so phc2sys follows it: `-a -r`, which also ties the other NICs' clocks together.
+frequency they had, and holdover has one clock to judge. So it is with several ports that share one
+clock. With several clocks only ptp4l knows which NIC has the time, so phc2sys follows it: `-a -r`,
+which also ties the other NICs' clocks together.
 
 What a file cannot say goes here: phc2sys sets both constants of its PI servo before it reads the
 file and then ignores them there, and some of its settings are letters alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from chronovisor.clock.catalogue.phc2sys_keys import LETTERS
 from chronovisor.clock.linuxptp.paths import Paths
@@ -35,12 +36,15 @@ def phc2sys_argv(
     paths: Paths,
     *,
     domain: int,
-    devices: Sequence[str],
+    source: str | None,
     options: Mapping[str, str],
     program: str = "phc2sys",
 ) -> tuple[str, ...]:
-    """Return the command line of phc2sys; `options` are those for which `in_file` is false."""
-    clocks = ("-s", devices[0], "-c", "CLOCK_REALTIME", "-w") if len(devices) == 1 else ("-a", "-r")
+    """Return the command line of phc2sys; `options` are those for which `in_file` is false.
+
+    `source` is the device whose clock has the time, None where only ptp4l knows.
+    """
+    clocks = ("-a", "-r") if source is None else ("-s", source, "-c", "CLOCK_REALTIME", "-w")
     letters = {"u": str(SUMMARY_UPDATES)} | dict(options)
     return (
         program,

@@ -3,22 +3,26 @@
 Each value keeps the place in the settings that it comes from, so that a problem with it can be
 named there; the same values are then written to the file.
 
-Whose clock serves whom: a host only follows. It gets clientOnly 1 (slaveOnly before 4.0) unless a
-passthrough option asks for more: clientOnly 0, serverOnly 1 on a port, or gmCapable 0, which
-excludes it. With several ports ptp4l is a boundary clock; clientOnly keeps that one from serving
-too, and its ports are redundant paths to a master.
+Whose clock serves whom: in role `client` a host only follows. It gets clientOnly 1 (slaveOnly
+before 4.0) unless a passthrough option asks for more: clientOnly 0, serverOnly 1 on a port, or
+gmCapable 0, which excludes it. With several ports ptp4l is a boundary clock; clientOnly keeps that
+one from serving too, and its ports are redundant paths to a master. In role `boundary` it serves
+on the ports on which it does not follow.
 
 Several ports with hardware time stamps may sit on different NICs, each with its own clock.
-boundary_clock_jbod 1 lets ptp4l take them; phc2sys then keeps all of them together.
+boundary_clock_jbod 1 lets ptp4l take them; phc2sys then keeps all of them together. Where all
+ports are known to share one clock, neither is needed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from chronovisor.clock.catalogue import Catalogue, Given, PortOptions, Release
 from chronovisor.clock.catalogue.ownership import PORT_SETTINGS
 from chronovisor.clock.catalogue.text import as_text
 from chronovisor.clock.linuxptp.paths import Paths
+from chronovisor.clock.profiles import expand
+from chronovisor.clock.ptp_settings import PtpRole
 from chronovisor.clock.settings import Discipline, Options, PtpPort, SystemTime
 from chronovisor.config.fields import place_text
 
@@ -28,6 +32,9 @@ sets. Beware that ptp4l writes other lines for a sum than for a single measureme
 
 HARDWARE_STAMPING = ("hardware", "onestep", "p2p1step")
 _READ_ONLY_SOCKET_SINCE = Release(4, 0)
+
+Clocks = Mapping[str, int]
+"""Number of the hardware clock (PHC) behind each device, as far as it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +68,36 @@ def passed_through(catalogue: Catalogue, options: Options, where: str) -> dict[s
     }
 
 
+def one_clock(devices: Collection[str], clocks: Clocks | None) -> bool:
+    """Return whether all these devices are known to share one hardware clock."""
+    known = [clocks[device] for device in devices if device in clocks] if clocks else []
+    return len(known) == len(devices) and len(set(known)) == 1
+
+
 def ptp4l_options(
-    settings: SystemTime, catalogue: Catalogue, paths: Paths | None = None
+    settings: SystemTime,
+    catalogue: Catalogue,
+    paths: Paths | None = None,
+    clocks: Clocks | None = None,
 ) -> Ptp4lOptions:
     """Return the options of ptp4l; without `paths` those of sockets are left out.
 
-    The settings need not be right; an impossible value is returned as it was given.
+    The settings need not be right; an impossible value is returned as it was given. What their
+    profile adds is added; `clocks` that are not known count as different ones.
     """
+    settings = expand(settings, catalogue).settings
     ports = tuple(_port(catalogue, place, port) for place, port in positions(settings))
     whole = passed_through(catalogue, settings.options.ptp4l, "options.ptp4l")
-    for name, given in _chosen(settings, catalogue, ports):
+    for name, given in _chosen(settings, catalogue, ports, clocks):
         whole.setdefault(name, given)
     whole |= dict(_owned(settings, catalogue, paths))
     for name in ("delay_mechanism", "time_stamping"):
         if common := _common(name, ports):
             whole[name] = common
     client_only = catalogue.canonical("slaveOnly")
-    whole.setdefault(client_only, Given(_client_only(catalogue, whole, ports), ""))
+    serves = settings.ptp_config.role is PtpRole.BOUNDARY
+    only = "0" if serves else _client_only(catalogue, whole, ports)
+    whole.setdefault(client_only, Given(only, "ptp_config.role" if serves else ""))
     return Ptp4lOptions(whole, ports)
 
 
@@ -112,17 +132,25 @@ def _port(catalogue: Catalogue, place: int, port: PtpPort) -> PortOptions:
         name: Given(str(getattr(port, name).value), f"{where}.{name}") for name in PORT_SETTINGS
     }
     own = passed_through(catalogue, port.options, f"{where}.options")
+    if port.table_id is not None:
+        number = Given(str(port.table_id), f"{where}.unicast_master_table")
+        typed["unicast_master_table"] = number
     return PortOptions(f"PTP port {port.index} ({port.device})", where, typed | own)
 
 
 def _chosen(
-    settings: SystemTime, catalogue: Catalogue, ports: tuple[PortOptions, ...]
+    settings: SystemTime,
+    catalogue: Catalogue,
+    ports: tuple[PortOptions, ...],
+    clocks: Clocks | None,
 ) -> Iterator[tuple[str, Given]]:
     """Give our own choices, which a passthrough option may overrule."""
     if settings.calibration_delay_ns:
         delay = str(settings.calibration_delay_ns)
         yield "delayAsymmetry", Given(delay, "calibration_delay_ns")
-    if len(ports) > 1 and any(stamping(port) in HARDWARE_STAMPING for port in ports):
+    hardware = any(stamping(port) in HARDWARE_STAMPING for port in ports)
+    devices = [port.device for _, port in positions(settings)]
+    if len(ports) > 1 and hardware and not one_clock(devices, clocks):
         yield "boundary_clock_jbod", Given("1", "")
     for name in ("priority1", "priority2"):  # always written: they can be set while ptp4l runs
         yield name, Given(str(catalogue.options[name].default), "")

@@ -15,14 +15,18 @@ from pathlib import Path
 from chronovisor.clock.catalogue import Catalogue, Release, catalogue
 from chronovisor.clock.catalogue.phc2sys_keys import LETTERS
 from chronovisor.clock.linuxptp.command import in_file, phc2sys_argv, ptp4l_argv
-from chronovisor.clock.linuxptp.config_file import Section, config_text, normal
+from chronovisor.clock.linuxptp.config_file import Section, Table, config_text, normal
 from chronovisor.clock.linuxptp.options import (
+    Clocks,
     needs_phc2sys,
+    one_clock,
     passed_through,
     positions,
     ptp4l_options,
 )
 from chronovisor.clock.linuxptp.paths import Paths
+from chronovisor.clock.profiles import expand
+from chronovisor.clock.ptp_settings import transport_of
 from chronovisor.clock.settings import SystemTime
 
 LIVE = ("priority1", "priority2")
@@ -68,22 +72,26 @@ class Change:
     effect: Effect
 
 
-def render(settings: SystemTime, release: Release, paths: Paths) -> tuple[Rendered, ...]:
+def render(
+    settings: SystemTime, release: Release, paths: Paths, clocks: Clocks | None = None
+) -> tuple[Rendered, ...]:
     """Return the daemons that these settings want, in the order in which they start.
 
     The settings must have passed `check_settings` for this release.
     """
     if not settings.enabled:
         return ()
-    phc2sys = render_phc2sys(settings, release, paths)
-    ptp4l = render_ptp4l(settings, release, paths)
+    phc2sys = render_phc2sys(settings, release, paths, clocks)
+    ptp4l = render_ptp4l(settings, release, paths, clocks)
     return (ptp4l,) if phc2sys is None else (ptp4l, phc2sys)
 
 
-def render_ptp4l(settings: SystemTime, release: Release, paths: Paths) -> Rendered:
-    """Return what ptp4l is given; the same for the same settings, always."""
+def render_ptp4l(
+    settings: SystemTime, release: Release, paths: Paths, clocks: Clocks | None = None
+) -> Rendered:
+    """Return what ptp4l is given; the same for the same settings and clocks, always."""
     known = catalogue(release)
-    options = ptp4l_options(settings, known, paths)
+    options = ptp4l_options(settings, known, paths, clocks)
     sections: list[Section] = [
         ("global", {n: normal(known.options.get(n), g.text) for n, g in options.whole.items()})
     ]
@@ -94,12 +102,28 @@ def render_ptp4l(settings: SystemTime, release: Release, paths: Paths) -> Render
             if name != "time_stamping"  # one for all, in [global]
         }
         sections.append((port.device, own))
-    return _rendered("ptp4l", known, sections, ptp4l_argv(paths), paths)
+    return _rendered("ptp4l", known, sections, ptp4l_argv(paths), paths, _tables(settings))
 
 
-def render_phc2sys(settings: SystemTime, release: Release, paths: Paths) -> Rendered | None:
+def _tables(settings: SystemTime) -> tuple[Table, ...]:
+    return tuple(
+        Table(
+            port.table_id,
+            table.log_query_interval,
+            table.peer_address,
+            tuple((transport_of(address), address) for address in table.masters),
+        )
+        for _, port in positions(settings)
+        if (table := port.unicast_master_table) is not None and port.table_id is not None
+    )
+
+
+def render_phc2sys(
+    settings: SystemTime, release: Release, paths: Paths, clocks: Clocks | None = None
+) -> Rendered | None:
     """Return what phc2sys is given, None where it is not needed (see `needs_phc2sys`)."""
     known = catalogue(release)
+    settings = expand(settings, known).settings
     if not needs_phc2sys(settings, known):
         return None
     whole = {
@@ -114,10 +138,12 @@ def render_phc2sys(settings: SystemTime, release: Release, paths: Paths) -> Rend
     for name, given in passed_through(known, settings.options.phc2sys, "").items():
         chosen = whole if in_file(name) else arguments
         chosen[name] = normal(LETTERS.get(name) or known.options.get(name), given.text)
+    devices = [port.device for _, port in positions(settings)]
+    alone = len(devices) == 1 or one_clock(devices, clocks)
     argv = phc2sys_argv(
         paths,
         domain=settings.ptp_config.domain,
-        devices=[port.device for _, port in positions(settings)],
+        source=devices[0] if alone else None,
         options=arguments,
     )
     return _rendered("phc2sys", known, [("global", whole)], argv, paths)
@@ -158,8 +184,11 @@ def _rendered(
     sections: list[Section],
     argv: tuple[str, ...],
     paths: Paths,
+    tables: tuple[Table, ...] = (),
 ) -> Rendered:
     values = _in_force(known, sections)
+    for table in tables:
+        values[f"unicast_master_table {table.table_id}", "masters"] = "; ".join(table.lines()[1:])
     whole = sections[0][1]
     live = {name: int(whole[name]) for name in LIVE if name in whole}
     lasting = sorted([*key, value] for key, value in values.items() if key[1] not in live)
@@ -167,7 +196,7 @@ def _rendered(
     return Rendered(
         program=program,
         path=paths.config(program),
-        text=config_text(sections),
+        text=config_text(sections, tables),
         argv=argv,
         values=values,
         live=live,
