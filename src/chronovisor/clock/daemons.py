@@ -4,18 +4,28 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from chronovisor.clock.plan import RestartDaemon, StartDaemon, StopDaemon, WriteFile
+from chronovisor.clock.plan import (
+    HandOverRate,
+    RestartDaemon,
+    StartDaemon,
+    StopDaemon,
+    WriteFile,
+)
 from chronovisor.errors import Unavailable
 from chronovisor.worlds import State, Supervisor
 
 
 async def apply(
-    action: StartDaemon | RestartDaemon | StopDaemon | WriteFile, supervisor: Supervisor
+    action: StartDaemon | RestartDaemon | StopDaemon | WriteFile | HandOverRate,
+    supervisor: Supervisor,
 ) -> None:
     """Do one action. Raises `Unavailable` or `ToolFailed` where it cannot be done."""
     match action:
         case WriteFile(path, text):
             write(path, text)
+        case HandOverRate(path, text):
+            if path.parent.is_dir():  # its user's own, and made by the daemon at its first start
+                write(path, text)
         case StartDaemon(spec) | RestartDaemon(spec):
             await supervisor.ensure(spec)
         case StopDaemon(name, reason):
@@ -37,9 +47,13 @@ def write(path: Path, text: str) -> None:
 
 
 def running(supervisor: Supervisor, names: Iterable[str]) -> dict[str, str]:
-    """Return the generation of each daemon that runs or is being tried."""
+    """Return the generation of each daemon that runs or is being tried.
+
+    What a living process was started with counts, not what is wanted: a visord that died between
+    deciding on a restart and ending the old process leaves the two apart.
+    """
     return {
-        world.name: world.wanted_generation
+        world.name: world.generation or world.wanted_generation
         for world in supervisor.worlds()
         if world.name in names and world.state is not State.STOPPED
     }

@@ -2,6 +2,10 @@
 
 A change restarts only what must restart. Options that PTP management can set are set live; files
 and daemons are touched where the daemon's part of the settings really differs.
+
+The system clock has one writer at most at every moment, also if the plan is cut off between any two
+of its actions: what may no longer set the clock is stopped, or restarted so that it only measures,
+before what shall set it starts; and an action is done once the process it ends is dead.
 """
 
 from collections.abc import Mapping
@@ -11,7 +15,7 @@ from pathlib import Path
 
 from chronovisor.worlds import WorldSpec
 
-DAEMONS = ("ptp4l", "phc2sys")
+DAEMONS = ("ptp4l", "phc2sys", "chronyd")
 """The worlds of this plane in the order in which they start: phc2sys follows ptp4l."""
 
 
@@ -94,20 +98,38 @@ class SetLive:
         return f"set {self.option} {self.value} in the running ptp4l"
 
 
-Action = AssignAddress | WriteFile | StartDaemon | RestartDaemon | StopDaemon | SetLive
+@dataclass(frozen=True, slots=True)
+class HandOverRate:
+    """Have chronyd begin with the rate that the system clock has. Applied by `daemons.apply`."""
+
+    path: Path
+    text: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the action as a line for people."""
+        return f"hand the system clock's rate over in {self.path}"
+
+
+Action = (
+    AssignAddress | WriteFile | StartDaemon | RestartDaemon | StopDaemon | SetLive | HandOverRate
+)
 
 
 @dataclass(frozen=True, slots=True)
 class WantedDaemon:
     """A daemon that should run, its configuration file, and the options settable while it runs.
 
-    `spec.generation` is the digest of all that it reads at its start alone.
+    `spec.generation` is the digest of all that it reads at its start alone. `steers` says that it
+    may set the system clock, `rate_file` where it reads at its start which rate the clock has.
     """
 
     spec: WorldSpec
     file: Path
     text: str
     live: Mapping[str, int]
+    steers: bool = False
+    rate_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +145,21 @@ class Observed:
     """What is: daemons that run (or are tried) by name with their generation, files, addresses.
 
     `live` holds the options that the running ptp4l answered for, empty while it does not answer.
+    `rate_text` is the system clock's rate as `rate_file` has it, None while it is not known.
     """
 
     daemons: Mapping[str, str]
     files: Mapping[Path, str]
     live: Mapping[str, int]
     addresses: frozenset[tuple[str, IPv4Interface | IPv6Interface]]
+    rate_text: str | None = None
 
 
 def plan(wanted: Wanted, observed: Observed) -> list[Action]:
     """Return what turns `observed` into `wanted`, in the order it must be done; empty when equal.
 
-    Daemons stop in the reverse of the order in which they start.
+    Daemons stop in the reverse of the order in which they start, and those that may set the system
+    clock start last.
     """
     names = {daemon.spec.name for daemon in wanted.daemons}
     actions: list[Action] = [
@@ -147,7 +172,7 @@ def plan(wanted: Wanted, observed: Observed) -> list[Action]:
         for device, address in wanted.addresses
         if (device, address) not in observed.addresses
     ]
-    for daemon in wanted.daemons:
+    for daemon in sorted(wanted.daemons, key=lambda daemon: daemon.steers):  # keeps their order
         actions += _for_daemon(daemon, observed)
     return actions
 
@@ -158,6 +183,9 @@ def _for_daemon(daemon: WantedDaemon, observed: Observed) -> list[Action]:
     file_differs = observed.files.get(daemon.file) != daemon.text
     if file_differs:
         actions.append(WriteFile(daemon.file, daemon.text, f"{daemon.spec.name} reads it"))
+    if running != daemon.spec.generation and daemon.rate_file and observed.rate_text:
+        reason = f"{daemon.spec.name} begins with it"
+        actions.append(HandOverRate(daemon.rate_file, observed.rate_text, reason))
     if running is None:
         actions.append(StartDaemon(daemon.spec, "it does not run"))
     elif running != daemon.spec.generation:

@@ -28,7 +28,8 @@ where the clock has just been right and little is to be slewed. chronyd's defaul
 
 HANDOVER_SKEW_PPM = 1.0
 """How far the rate that chronyd is handed may be off. Without a word about it chronyd would take
-the rate of its first three measurements, seconds apart and microseconds wrong, for the better one."""
+the rate of its first three measurements for the better one, which are seconds apart and
+microseconds wrong."""
 
 _SUN_PATH = 107  # bytes of a Unix socket's path, unix(7), without the terminator
 
