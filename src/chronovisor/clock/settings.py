@@ -38,6 +38,13 @@ class DeviceType(StrEnum):
     NONE = "none"
 
 
+class DeviceRisk(StrEnum):
+    """What the check of devices refuses for a pci_passthru_nic unless the port accepts it."""
+
+    OTHER_FUNCTION = "other_function"
+    MANAGEMENT_NIC = "management_nic"
+
+
 class TimeStamping(StrEnum):
     """Where packets get their time stamps (ptp4l `time_stamping`)."""
 
@@ -137,6 +144,13 @@ class PtpPort(_Settings):
     unicast_master_table: Annotated[
         UnicastMasterTable | None, Field(description="Masters that the port asks by unicast")
     ] = None
+    accept: Annotated[
+        tuple[DeviceRisk, ...],
+        Field(
+            description="What is no obstacle for a pci_passthru_nic here: a PCI function that does "
+            "not own the NIC's clock, a NIC that the host's own management uses"
+        ),
+    ] = ()
     options: Annotated[Options, Field(description="ptp4l options of this port alone")] = {}
 
     @property

@@ -33,7 +33,8 @@ VERSION = 1
 _HEAD, _BODY = "chronovisor_config", "settings"
 # libyaml is some twenty times as fast; both are the safe loader.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_Lines = dict[Place, int]
+Lines = dict[Place, int]
+"""The line of every place of a document, from 1."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -63,7 +64,7 @@ def staged_document(
     `values` are in force now; a mask in the document keeps the secret that they hold. Raises
     `InvalidInput` with every problem and its line.
     """
-    document, lines = _read(text)
+    document, lines = read_plain(text)
     problems = list(_frame_problems(document, lines))
     settings = document.get(_BODY) if isinstance(document, dict) else None
     staged: dict[KeyPath, Value] = {}
@@ -81,7 +82,11 @@ def staged_document(
     return staged
 
 
-def _read(text: str) -> tuple[Any, _Lines]:
+def read_plain(text: str) -> tuple[Any, Lines]:
+    """Return the value of a text in the plain subset of YAML, and the line of every place.
+
+    Raises `InvalidInput` with every problem and its line.
+    """
     if len(text) > SIZE_MAX:
         raise _refused([Problem("", f"has {len(text)} characters, more than {SIZE_MAX}")])
     try:
@@ -91,7 +96,7 @@ def _read(text: str) -> tuple[Any, _Lines]:
         root = yaml.compose(text, _Loader)
         if root is None:
             raise _refused([Problem("line 1", "the document is empty")])
-        lines: _Lines = {}
+        lines: Lines = {}
         faults: list[Problem] = []
         document = _built(root, (), lines, faults)
     except yaml.YAMLError as error:
@@ -120,7 +125,7 @@ def _trickery(text: str) -> Iterator[Problem]:
             depth -= 1
 
 
-def _built(node: yaml.Node, place: Place, lines: _Lines, faults: list[Problem]) -> Any:
+def _built(node: yaml.Node, place: Place, lines: Lines, faults: list[Problem]) -> Any:
     """Return the value of a node, noting the line of every place."""
     line = node.start_mark.line + 1
     lines.setdefault(place, line)
@@ -137,7 +142,7 @@ def _built(node: yaml.Node, place: Place, lines: _Lines, faults: list[Problem]) 
 
 
 def _mapping(
-    node: yaml.MappingNode, place: Place, lines: _Lines, faults: list[Problem]
+    node: yaml.MappingNode, place: Place, lines: Lines, faults: list[Problem]
 ) -> dict[str, Any]:
     built: dict[str, Any] = {}
     for key_node, value_node in node.value:
@@ -172,7 +177,7 @@ def _line_problem(node: yaml.Node, text: str) -> Problem:
     return Problem(f"line {node.start_mark.line + 1}", text)
 
 
-def _frame_problems(document: Any, lines: _Lines) -> Iterator[Problem]:
+def _frame_problems(document: Any, lines: Lines) -> Iterator[Problem]:
     if not isinstance(document, dict):
         yield Problem("line 1", f"the document is {shown(document)}", "", f"{_HEAD} and {_BODY}")
         return
@@ -189,7 +194,7 @@ def _frame_problems(document: Any, lines: _Lines) -> Iterator[Problem]:
         yield Problem(f"line {lines[(name,)]}", text, name, listed([_HEAD, _BODY]))
 
 
-def _with_lines(name: str, error: InvalidInput | NotFound, lines: _Lines) -> Iterator[Problem]:
+def _with_lines(name: str, error: InvalidInput | NotFound, lines: Lines) -> Iterator[Problem]:
     """Yield the problems of one key, each with the line of the nearest place that was written."""
     key: Place = (_BODY, name)
     if isinstance(error, NotFound):

@@ -1,7 +1,7 @@
 """The network devices of our own namespace and what rests on what, asked of rtnetlink(7).
 
-Sources: linux/if_link.h. A PCI address comes with the link itself (IFLA_PARENT_DEV_NAME, Linux 5.14),
-so nothing here depends on whose namespace /sys shows.
+Sources: linux/if_link.h. A PCI address comes with the link itself (IFLA_PARENT_DEV_NAME, Linux
+5.14), so nothing here depends on whose namespace /sys shows.
 """
 
 import struct

@@ -1,7 +1,7 @@
 """What the inventory asks of netlink: one request, all of its answers (netlink(7), genetlink).
 
-Numbers are in host byte order, attributes are padded to four bytes. What does not hold to the format
-raises `ProtocolError`, a refusal by the kernel `ToolFailed`.
+Numbers are in host byte order, attributes are padded to four bytes. What does not hold to the
+format raises `ProtocolError`, a refusal by the kernel `ToolFailed`.
 """
 
 import os

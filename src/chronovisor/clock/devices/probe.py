@@ -1,4 +1,4 @@
-"""The cheap question about a device: is it there, up, linked, and what can it stamp?
+"""The cheap question about a device: is it there, up, linked, and what can it stamp.
 
 ioctl(2) rather than /sys: sysfs shows the namespace of whoever mounted it, an ioctl ours. The
 clock's state asks this twice a second, so it is two calls and no more. All else that is to be
