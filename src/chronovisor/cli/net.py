@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from chronovisor.cli import net_explain
 from chronovisor.cli.arguments import (
     CommentOption,
     FieldsArgument,
@@ -21,6 +22,7 @@ port = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 firewall = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(port, name="port", help="Interfaces of VMs.")
 app.add_typer(firewall, name="firewall", help="What guards them.")
+app.command()(net_explain.explain)
 
 PORTS = "/v1/config/host/net/ports"
 VM_NETWORKING = "/v1/config/host/net/vm_networking"

@@ -18,6 +18,8 @@ from chronovisor.net import intent as intents
 from chronovisor.net.dhcp.place import Place
 from chronovisor.net.dhcp.service import DhcpService
 from chronovisor.net.dhcp.wanted import problems as dhcp_problems
+from chronovisor.net.explain import Explanation, Question, Surroundings, explain, gather, resolve
+from chronovisor.net.explain.services import asks_for_metadata
 from chronovisor.net.firewall import Firewall
 from chronovisor.net.intent import Intent
 from chronovisor.net.metadata import plan as metadata_plan
@@ -110,6 +112,24 @@ class NetPlane:
         state = metadata_plan.state_of(self.intent, self._metadata_settings)
         wanted = metadata_plan.wanted_of(state, metadata_plan.world(self._metadata.path))
         return metadata_plan.plan(wanted, self._metadata.observe(worlds))
+
+    async def explain(self, question: Question) -> Explanation:
+        """Return how each link of a path is; touches nothing.
+
+        Raises `NotFound`, `InvalidInput` for a question that makes no sense, `ToolFailed`.
+        """
+        intent, at = self.intent, self._place()
+        path = resolve(question, intent)
+        metadata, problem = None, ""
+        if asks_for_metadata(path):
+            try:
+                metadata = await self._metadata.status()
+            except ChronovisorError as error:
+                problem = error.message
+        worlds = self._supervisor.worlds()
+        around = Surroundings(at, worlds, self.enabled, self.problem, metadata, problem)
+        seen = await asyncio.to_thread(gather, path, intent, around)
+        return await asyncio.to_thread(explain, question, intent, seen, at)
 
     def _place(self) -> Place:
         settings = self._settings

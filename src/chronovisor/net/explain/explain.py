@@ -9,7 +9,6 @@ from chronovisor.net.explain.findings import Explanation, Finding, broken, ok, u
 from chronovisor.net.explain.observed import Observed, Way
 from chronovisor.net.explain.question import End, Path, Question, port_of, resolve
 from chronovisor.net.intent import Intent
-from chronovisor.net.marks import METADATA_IPV4, METADATA_IPV6
 from chronovisor.net.settings import NETWORKS, PORTS
 
 
@@ -35,7 +34,7 @@ def _walk(path: Path, intent: Intent, seen: Observed, at: Place) -> Iterator[Fin
     for one in concerned:
         yield fence.of_port(one, path, intent, seen)
     yield foreign.finding(path, concerned, seen)
-    if path.target.address in (METADATA_IPV4, METADATA_IPV6) and "source" in by_role:
+    if services.asks_for_metadata(path) and "source" in by_role:
         yield services.metadata(by_role["source"], seen)
 
 

@@ -6,13 +6,13 @@ from chronovisor.net.explain.concern import Concern
 from chronovisor.net.explain.findings import Finding, judged, unknown
 from chronovisor.net.explain.observed import Observed, Ruleset
 from chronovisor.net.explain.question import Path, Service, flow
+from chronovisor.net.explain.services import asks_for_metadata
 from chronovisor.net.firewall import static
 from chronovisor.net.firewall.flows import Flow, Judge, matches_service
 from chronovisor.net.firewall.keys import key_text
 from chronovisor.net.firewall.names import FAMILIES, TABLE, fields
 from chronovisor.net.firewall.rules import Element
 from chronovisor.net.intent import Intent
-from chronovisor.net.marks import METADATA_IPV4, METADATA_IPV6
 from chronovisor.net.settings import Address, Direction, Family, IpProtocol, Rule
 
 Fault = tuple[str, str]
@@ -148,7 +148,7 @@ def _to_host(one: Concern, path: Path, intent: Intent) -> tuple[list[Fault], str
         return [], "a VM reaches of the host DHCP, metadata, ping; DNS if asked"
     if service.protocol is IpProtocol.ICMP:
         return [], f"{what} is let in from every VM"
-    metadata = target in (METADATA_IPV4, METADATA_IPV6)
+    metadata = asks_for_metadata(path)
     if metadata and service.protocol is IpProtocol.TCP and service.port == 80:
         return [], "metadata are open for every VM"
     if service.port == _DNS:

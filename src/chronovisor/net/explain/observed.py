@@ -13,7 +13,7 @@ from chronovisor.net.wiring.netlink.address import DeviceAddress
 from chronovisor.net.wiring.netlink.link import Link
 from chronovisor.net.wiring.netlink.neighbour import Neighbour
 from chronovisor.net.wiring.netlink.route import Route
-from chronovisor.worlds import World
+from chronovisor.worlds import State, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A world with the letter of its process's state (proc(5): `T` is stopped), or empty."""
+    """A world with the letter of its process's state (proc(5): `T` is stopped), empty for none."""
 
     world: World
     letter: str = ""
@@ -74,7 +74,7 @@ class Process:
     @property
     def serves(self) -> bool:
         """Whether it runs and is not frozen."""
-        return self.world.state.value == "running" and self.letter not in ("T", "t", "Z", "X")
+        return self.world.state is State.RUNNING and self.letter not in ("", "T", "t", "Z", "X")
 
 
 @dataclass(frozen=True, slots=True)

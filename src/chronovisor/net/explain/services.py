@@ -9,8 +9,11 @@ from chronovisor.net.dhcp.wanted import port_files
 from chronovisor.net.explain.concern import Concern
 from chronovisor.net.explain.findings import Finding, broken, judged, ok, unknown
 from chronovisor.net.explain.observed import Observed
+from chronovisor.net.explain.question import Path
 from chronovisor.net.intent import Intent
+from chronovisor.net.marks import METADATA_IPV4, METADATA_IPV6
 from chronovisor.net.metadata.plan import NAME as METADATA
+from chronovisor.worlds import State
 
 Fault = tuple[str, str]
 
@@ -54,6 +57,11 @@ def metadata(one: Concern, seen: Observed) -> Finding:
     return ok("metadata", one.identifier, f"the proxy listens on {one.device}")
 
 
+def asks_for_metadata(path: Path) -> bool:
+    """Return whether a question is about the metadata service."""
+    return path.target.address in (METADATA_IPV4, METADATA_IPV6)
+
+
 def _is_leased(one: Concern, intent: Intent) -> bool:
     """Return whether DHCPv4 is to give the VM an address that is asked about."""
     first = _leased(one)
@@ -69,11 +77,13 @@ def _daemon(name: str, words: str, seen: Observed) -> Iterator[Fault]:
     process = seen.processes.get(name)
     if process is None:
         yield f"{words} (world {name}) is not there", "`visorctl host health` says why"
-    elif process.world.state.value != "running":
+    elif process.world.state is not State.RUNNING:
         yield (
             f"{words} (world {name}) is {process.world.state.value}: {process.world.reason}",
             _logs(name),
         )
+    elif not process.letter:
+        yield f"{words} (world {name}, process {process.world.pid}) has just died", _logs(name)
     elif not process.serves:
         yield (
             f"{words} (world {name}, process {process.world.pid}) is frozen, in state "
