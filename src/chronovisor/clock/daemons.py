@@ -49,14 +49,18 @@ def write(path: Path, text: str) -> None:
 def running(supervisor: Supervisor, names: Iterable[str]) -> dict[str, str]:
     """Return the generation of each daemon that runs or is being tried.
 
-    What a living process was started with counts, not what is wanted: a visord that died between
-    deciding on a restart and ending the old process leaves the two apart.
+    A visord that died between deciding on a restart and ending the old process leaves a process of
+    one generation that would be started again with another. That is neither of the two.
     """
     return {
-        world.name: world.generation or world.wanted_generation
+        world.name: _generation(world.generation, world.wanted_generation)
         for world in supervisor.worlds()
         if world.name in names and world.state is not State.STOPPED
     }
+
+
+def _generation(running: str | None, wanted: str) -> str:
+    return wanted if running in (None, wanted) else f"{running}, then {wanted}"
 
 
 def files(paths: Iterable[Path]) -> dict[Path, str]:

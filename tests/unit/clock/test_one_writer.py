@@ -90,8 +90,13 @@ class Worlds:
 
     def observed(self) -> Observed:
         """Return what the plane sees."""
-        known = {name: self.meant[name] for name in self.meant if self.meant[name]}
-        known |= self.running
+        known = {
+            name: f"{now}, then {meant}"
+            if (now := self.running.get(name, meant)) != meant
+            else meant
+            for name, meant in self.meant.items()
+            if meant or name in self.running
+        }
         files = {Path(f"/{name}.conf"): "" for name in HARDWARE}
         return Observed(known, files, {}, frozenset())
 
