@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from chronovisor.clock import addresses, daemons, devices, live, privileges, report
+from chronovisor.clock.devices.listing import DeviceList, shipped
 from chronovisor.clock.engine import Engine
 from chronovisor.clock.memory import MemoryFile
 from chronovisor.clock.plan import DAEMONS, Action, AssignAddress, Observed, SetLive, Wanted, plan
@@ -27,9 +28,12 @@ RECONCILE_S = 5.0
 Publish = Callable[[str, dict[str, Any]], None]
 
 
-def obstacles(settings: SystemTime) -> list[Problem]:
-    """Return what keeps this machine, as it is now, from following the settings."""
-    return [*devices.check(settings), *privileges.check(settings)]
+def obstacles(settings: SystemTime, listed: DeviceList | None = None) -> list[Problem]:
+    """Return what keeps this machine, as it is now, from following the settings.
+
+    `listed` are the NICs that are known beforehand, the shipped list when None is given.
+    """
+    return [*devices.check(settings, listed), *privileges.check(settings)]
 
 
 class ClockPlane:
@@ -45,6 +49,8 @@ class ClockPlane:
         self._wake = asyncio.Event()
         memory = MemoryFile(directory / "memory.json")
         self._watch = Watch(supervisor, engine, memory, publish)
+        self._device_notices: tuple[str, ...] = ()
+        self.listed: DeviceList = shipped()
         self.problem = ""
 
     @property
@@ -77,7 +83,8 @@ class ClockPlane:
         """Return all that is known of the clock now, its state judged at this very moment."""
         self._watch.judge()
         worlds = {world.name: world for world in self._supervisor.worlds()}
-        notices = (*self._engine.notices(), *([self.problem] if self.problem else []))
+        told = (*self._engine.notices(), *self._device_notices)
+        notices = (*told, *([self.problem] if self.problem else []))
         return report.status(
             self._settings or SystemTime(), self._watch, worlds, self._engine.release, notices
         )
@@ -105,7 +112,9 @@ class ClockPlane:
         """Do what is missing. What cannot be done is said in `problem` and tried again."""
         if self._engine.release is None:
             await self._engine.detect()
-        found = obstacles(settings)
+        found = await asyncio.to_thread(obstacles, settings, self.listed)
+        known = await asyncio.to_thread(devices.notices, settings, self.listed)
+        self._device_notices = tuple(known)
         problem = "; ".join(one.message for one in found)
         try:
             for action in [] if found else await self.plan(settings):

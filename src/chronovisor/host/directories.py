@@ -35,6 +35,11 @@ class Directories:
         """Return the overlay file of passthrough options."""
         return self.etc / "trx.conf"
 
+    @property
+    def devices(self) -> Path:
+        """Return the operator's device list."""
+        return self.etc / "devices.yaml"
+
     def create(self) -> None:
         """Make the directories that are missing."""
         for path in (self.etc, self.var, self.run):

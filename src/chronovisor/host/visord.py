@@ -14,6 +14,7 @@ import structlog
 from pydantic import ValidationError
 
 from chronovisor import __version__
+from chronovisor.clock import devices
 from chronovisor.clock.engine import Engine
 from chronovisor.clock.plane import ClockPlane, obstacles
 from chronovisor.clock.settings import PATH as SYSTEM_TIME
@@ -28,6 +29,7 @@ from chronovisor.config import (
 )
 from chronovisor.errors import ChronovisorError, InvalidInput, Problem
 from chronovisor.host import metrics, notify
+from chronovisor.host.device_list import DeviceListSource
 from chronovisor.host.directories import Directories
 from chronovisor.host.events import EventBus
 from chronovisor.host.health import Condition, Health, Part, worst
@@ -64,6 +66,7 @@ class Visord:
         self.system_time = SystemTimeSource(
             self.store, self.registry, directories.trx_conf, directories.var, engine
         )
+        self.device_list = DeviceListSource(directories.devices)
         self.supervisor = Supervisor(directories.run / "worlds")
         self.clock = ClockPlane(
             self.supervisor, engine, directories.run / "clock", self.events.publish
@@ -86,6 +89,7 @@ class Visord:
         async with self.supervisor:
             adopted = await self.supervisor.adopt()
             log.info("adopted worlds", worlds=[world.name for world in adopted])
+            await asyncio.to_thread(self._reload_devices)
             await asyncio.to_thread(self.system_time.reload)
             self._apply_time_settings()
             self._apply_net_settings()
@@ -168,8 +172,15 @@ class Visord:
                 async with asyncio.timeout(trial.seconds_left if trial else None):
                     await self._trial_changed.wait()
 
+    def _reload_devices(self) -> bool:
+        changed = self.device_list.reload()
+        self.clock.listed = self.device_list.listed
+        return changed
+
     async def _watch_files(self) -> None:
         while True:
+            if await asyncio.to_thread(self._reload_devices):
+                self.events.publish("clock.device_list", {"problem": self.device_list.problem})
             if await asyncio.to_thread(self.system_time.reload):
                 self.events.publish("clock.trx_conf", {"problem": self.system_time.problem})
                 self._apply_time_settings()
@@ -191,14 +202,18 @@ class Visord:
         """
         settings = self.system_time.proposed(value)
         known = self._known_obstacles()
-        problems = [problem for problem in obstacles(settings) if problem not in known]
+        problems = [problem for problem in self._obstacles(settings) if problem not in known]
         if problems:
             raise InvalidInput(problems[0].message, problems)
         return settings
 
+    def _obstacles(self, settings: SystemTime) -> list[Problem]:
+        listed = self.device_list.listed
+        return [*obstacles(settings, listed), *devices.unfit(settings, listed)]
+
     def _known_obstacles(self) -> list[Problem]:
         try:
-            return obstacles(self.system_time.effective())
+            return self._obstacles(self.system_time.effective())
         except InvalidInput:  # what is stored cannot hold at all any more
             return []
 
@@ -237,7 +252,8 @@ class Visord:
         return Part(name="store", condition=condition, reason=alarms)
 
     def _clock_part(self) -> Part:
-        reasons = [text for text in (self.system_time.problem, self.clock.problem) if text]
+        files = (self.system_time.problem, self.device_list.problem)
+        reasons = [text for text in (*files, self.clock.problem) if text]
         verdict = self.clock.verdict
         if not verdict.state.well:
             reasons.append(f"clock is {verdict.state}: {verdict.reason}")

@@ -4,7 +4,7 @@
 be known of every NIC, `listing` what is known of its kind, `check` what that means for settings.
 """
 
-from chronovisor.clock.devices.check import check, notices
+from chronovisor.clock.devices.check import check, notices, unfit
 from chronovisor.clock.devices.probe import Device, device, names
 
-__all__ = ["Device", "check", "device", "names", "notices"]
+__all__ = ["Device", "check", "device", "names", "notices", "unfit"]

@@ -36,6 +36,26 @@ def check(settings: SystemTime, listed: DeviceList | None = None) -> list[Proble
     return problems + list(one_clock(settings, seen))
 
 
+def unfit(settings: SystemTime, listed: DeviceList | None = None) -> list[Problem]:
+    """Return why a NIC should not be taken for a pci_passthru_nic of these settings.
+
+    To be asked before a change alone: that somebody logs in later over a NIC makes no setting
+    wrong, and must not keep a clock that runs from being looked after.
+    """
+    if not settings.enabled:
+        return []
+    listed = listed or shipped()
+    passed = DeviceType.PCI_PASSTHRU_NIC
+    ports = [one for one in _ports(settings) if one[1].device_type is passed]
+    known = _looked_at(ports, listed) if ports else {}
+    return [
+        problem
+        for where, port in ports
+        if port.device in known
+        for problem in passed_through(where, port, known[port.device], listed)
+    ]
+
+
 def notices(settings: SystemTime, listed: DeviceList | None = None) -> list[str]:
     """Return what is to be known of the devices of these settings, though they work."""
     if not settings.enabled:
@@ -82,8 +102,6 @@ def judge(
         return
     if problem := _stamps(f"{where}.time_stamping", label, port, seen, nic, listed):
         yield problem
-    if nic is not None and port.device_type is DeviceType.PCI_PASSTHRU_NIC:
-        yield from _passed_through(f"{where}.device", label, port, nic, listed)
 
 
 def _driverless(listed: DeviceList) -> str:
@@ -122,13 +140,12 @@ def _why(nic: Nic | None, listed: DeviceList) -> str:
     return f", although {what} is listed as one that does{reason}"
 
 
-def _passed_through(
-    where: str, label: str, port: PtpPort, nic: Nic, listed: DeviceList
-) -> Iterator[Problem]:
-    accept = f"{where.removesuffix('.device')}.accept"
+def passed_through(where: str, port: PtpPort, nic: Nic, listed: DeviceList) -> Iterator[Problem]:
+    """Yield why a NIC should not be taken for a pci_passthru_nic; the port may accept it."""
+    label, accept = f"PTP port {port.index} ({port.device})", f"{where}.accept"
     if nic.management and DeviceRisk.MANAGEMENT_NIC not in port.accept:
         yield Problem(
-            where,
+            f"{where}.device",
             f"{label}: the host's own management uses this NIC: {nic.management}; "
             f"pick another one, or set {accept} to [{DeviceRisk.MANAGEMENT_NIC.value}]",
             port.device,
@@ -140,7 +157,7 @@ def _passed_through(
         return
     found = f"function {own}" if own is not None else f"a virtual function of its {_last(nic)}"
     yield Problem(
-        where,
+        f"{where}.device",
         f"{label}: {nic.pci_address} is {found}, and driver {nic.driver} needs function {due}, "
         f"which owns the clock; pick that one, or set {accept} to "
         f"[{DeviceRisk.OTHER_FUNCTION.value}]",
