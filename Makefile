@@ -2,7 +2,7 @@
 # Run as root: network namespaces and Debian packages need it.
 BIN := .venv/bin
 
-.PHONY: help setup lab lab-down test lint docs bench lock
+.PHONY: help setup lab lab-down test test-hwsim lint docs bench lock
 
 help:    ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -19,6 +19,10 @@ lab-down: setup   ## remove the lab
 
 test: setup lint   ## lint, type-check and run every test
 	@$(BIN)/pytest -n auto
+	@$(MAKE) --no-print-directory test-hwsim
+
+test-hwsim: setup   ## clock tests on simulated NICs in a QEMU guest; ARGS="-k lock -x" for pytest
+	@PYTHONPATH=tests $(BIN)/python -m hwsim $(ARGS)
 
 lint: setup   ## ruff and mypy --strict
 	@$(BIN)/ruff check

@@ -13,7 +13,8 @@ exec 3<>"$device" </dev/null
 printf '\0ready\n' >&3
 while read -r token script <&3; do
   script=$(echo "$script" | $box base64 -d)
-  $box sh -c "$script" >&3 2>&1 3>&-
+  # The root's own shell where it has one: busybox's prefers its own ip and ls to the real ones.
+  /bin/sh -c "$script" >&3 2>&1 3>&-
   printf '\0%s %s\n' "$token" $? >&3
 done
 $box poweroff -f

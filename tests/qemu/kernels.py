@@ -120,7 +120,7 @@ def _candidate(options: Sequence[str], flavour: str) -> str | None:
 
 
 def _own_sources(place: Path) -> tuple[str, ...]:
-    """Return options that give apt sources and lists of our own; this machine's stay as they are."""
+    """Return options that give apt sources and lists of our own beside this machine's."""
     own = place / "apt"
     (own / "lists" / "partial").mkdir(parents=True, exist_ok=True)
     (own / "sources.list").write_text(SECURITY)
