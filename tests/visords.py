@@ -46,9 +46,9 @@ _WITHOUT_CLOCK = ("setpriv", "--bounding-set", "-sys_time", "--inh-caps", "-sys_
 _T = TypeVar("_T")
 
 
-def until(what: str, probe: Callable[[], _T | None]) -> _T:
+def until(what: str, probe: Callable[[], _T | None], deadline_s: float = DEADLINE_S) -> _T:
     """Return what `probe` gives as soon as that is true; fail naming `what`."""
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + deadline_s
     while not (found := probe()):
         assert time.monotonic() < deadline, f"not in time: {what}; the last was {found!r}"
         time.sleep(0.02)
@@ -61,6 +61,7 @@ class Visord:
     place: Sequence[str] = _ON_ITS_OWN
     """Command before its own that brings it into a network namespace."""
     wrapper: Sequence[str] = ()
+    python: str = sys.executable
     program: Sequence[str] = ("-m", "chronovisor.host.main")
 
     def __init__(self, base: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
@@ -88,7 +89,7 @@ class Visord:
             return subprocess.Popen(
                 [
                     *(*self.place, *self.wrapper, *_WITHOUT_CLOCK),
-                    *(sys.executable, *self.program),
+                    *(self.python, *self.program),
                     *("--etc", str(self.etc), "--var", str(self.var), "--run", str(self.run)),
                     *(*self.options, *options),
                 ],

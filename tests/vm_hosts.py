@@ -30,6 +30,7 @@ GROUPS: dict[str, dict[str, Any]] = {
 }
 CONFIG = "/v1/config/host/net"
 EVERY_S = 0.002
+_SO_RCVBUFFORCE = 33  # socket(7); the socket module has no name for it
 
 SHOUT = """
 import socket, sys
@@ -190,7 +191,8 @@ class Datagrams:
     def __init__(self, source: Namespace, target: Namespace, address: str, udp_port: int) -> None:
         self._sender = inside(source.name, _udp)
         self._receiver = inside(target.name, _udp)
-        self._receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        # All that comes waits there until `stop`: room for a minute.
+        self._receiver.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 26)
         self._receiver.bind((address, udp_port))
         self._receiver.settimeout(DEADLINE_S)
         self._to = (address, udp_port)

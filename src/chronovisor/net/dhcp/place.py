@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from chronovisor import __version__
 from chronovisor.worlds import RestartPolicy, WorldSpec
 
 DNSMASQ, RESPONDER, NAMES = "net-dhcp", "net-ipv6", "net-dns"
@@ -110,10 +111,9 @@ def names(place: Place, devices: Iterable[str]) -> WorldSpec:
 
 
 def responder(place: Place) -> WorldSpec:
-    """Return the world of DHCPv6 and router advertisements."""
-    return _world(
-        RESPONDER, (sys.executable, "-m", "chronovisor.net.dhcp.v6.responder", str(place.ipv6))
-    )
+    """Return the world of DHCPv6 and router advertisements: another one with each release."""
+    argv = (sys.executable, "-m", "chronovisor.net.dhcp.v6.responder", str(place.ipv6))
+    return _world(RESPONDER, argv, __version__)
 
 
 def _common(place: Place, devices: Iterable[str]) -> tuple[str, ...]:
@@ -129,6 +129,6 @@ def _common(place: Place, devices: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def _world(name: str, argv: tuple[str, ...]) -> WorldSpec:
-    generation = hashlib.sha256("\0".join(argv).encode()).hexdigest()[:16]
+def _world(name: str, argv: tuple[str, ...], version: str = "") -> WorldSpec:
+    generation = hashlib.sha256("\0".join((*argv, version)).encode()).hexdigest()[:16]
     return WorldSpec(name, argv, restart=RESTART, generation=generation)
