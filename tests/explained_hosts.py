@@ -6,7 +6,7 @@ stands, and explanations are taken from the same kernel, files and daemons.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from chronovisor.errors import Unavailable
@@ -20,14 +20,16 @@ from chronovisor.net.explain import (
     gather,
     resolve,
 )
+from chronovisor.net.firewall import Firewall
 from chronovisor.net.intent import Intent, build
 from chronovisor.net.metadata.directory import MetadataDirectory
 from chronovisor.net.settings import IpProtocol
+from chronovisor.net.wiring.wiring import wire
 from chronovisor.worlds import State, World
 from dhcp_guests import inside
 from visords import until
 from vm_hosts import GROUPS, VmHost, vm_host, web
-from wired_hosts import NETWORK, Namespace, mac
+from wired_hosts import NETWORK, Namespace
 
 NAMES = ("vm1", "vm2", "vm3")
 TCP_443, UDP_7000, ICMP = (
@@ -95,6 +97,22 @@ class Explained:
     def sysctl(self, setting: str) -> None:
         self.run("sysctl", "-qw", setting)
 
+    def mend(self) -> None:
+        """Do once what visord would do now."""
+        intent = self.intent
+
+        def work() -> None:
+            assert wire(intent, clean=True) == []
+            with Firewall() as firewall:
+                firewall.sync(intent)
+
+        inside(self.namespace.name, work)
+
+    def port(self, name: str, **changes: Any) -> None:
+        """Set a port in the store alone."""
+        key = f"host/net/ports/{name}"
+        self.values[key] = {**self.values.get(key, {}), **changes}
+
     def nft(self, text: str) -> None:
         self.namespace.run("nft", "-f", "-", text=text)
 
@@ -115,8 +133,18 @@ def explained_host() -> Iterator[Explained]:
             made.values[f"host/net/ports/vm{number}"] = value
         host.until_wired(*NAMES)
         until("all daemons run", lambda: len(host.worlds()) == 3)
+        until("they serve", lambda: _serves_all(host))
         made.leave()
         yield made
+
+
+def _serves_all(host: VmHost) -> bool:
+    """Return whether metadata are served on every tap."""
+    found = [
+        host.client.get("/v1/net/explain", **{"to": "169.254.169.254", "from": name})
+        for name in NAMES
+    ]
+    return all(one["findings"][-1]["condition"] == "ok" for one in found)
 
 
 def shown(found: Explanation) -> str:
@@ -125,7 +153,3 @@ def shown(found: Explanation) -> str:
         f"{one.condition.value:8} {one.link:15} {one.end:10} {one.evidence} -> {one.way_out}"
         for one in found.findings
     )
-
-
-Change = Callable[[Explained], None]
-__all__ = ["NAMES", "Change", "Explained", "explained_host", "mac", "shown"]

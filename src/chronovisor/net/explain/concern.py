@@ -48,9 +48,9 @@ def concerns(path: Path, intent: Intent) -> tuple[Concern, ...]:
 def ways(
     path: Path, concerned: Iterable[Concern], devices: Mapping[str, Device]
 ) -> Iterator[tuple[End, Way]]:
-    """Yield the packets whose way matters: to each end, from the other one if it was named.
+    """Yield the packets whose way matters: to each end, from this host and from the other end.
 
-    One that comes from a VM is asked about as coming in on its tap, else as sent by this host.
+    One that comes from a VM is asked about as coming in on its tap.
     """
     taps = {one.end.role: one.device for one in concerned if devices[one.device].link}
     for end in path.ends:
@@ -61,8 +61,10 @@ def ways(
             other = path.source if end is path.target else path.target
         device = taps.get(other.role, "") if other else ""
         for address in end.addresses:
-            source = other.address if other and device else None
-            yield end, Way(address, source, device)
+            if end.port or not device:
+                yield end, Way(address)
+            if other and device:
+                yield end, Way(address, other.address, device)
 
 
 def _concern(end: End, intent: Intent, remotes: frozenset[str]) -> Concern:

@@ -92,10 +92,14 @@ def _routes(path: Path, concerned: tuple[Concern, ...], seen: Observed) -> Itera
     asked: dict[str, list[Way]] = {}
     for end, way in ways(path, concerned, seen.devices):
         asked.setdefault(end.role, []).append(way)
+    # A packet is refused also where the way back to its sender is broken: that one is named.
+    whole = not any(
+        True for one in concerned for _ in route.faults(one, asked[one.end.role], seen, whole=False)
+    )
     for end in path.ends:
         if end.role not in asked:
             continue
         if one := by_role.get(end.role):
-            yield route.to_port(one, asked[end.role], seen)
+            yield route.to_port(one, asked[end.role], seen, whole=whole)
         elif not end.port:
             yield route.beyond(end, asked[end.role], seen)

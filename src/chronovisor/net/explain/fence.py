@@ -78,7 +78,7 @@ def _verdict(one: Concern, path: Path, intent: Intent) -> tuple[list[Fault], str
     asked = path.flow()
     if asked is not None:
         return _group_rule(one, direction, asked, intent)
-    return _any_rule(one, direction, path.service, intent)
+    return _any_rule(one, direction, path, intent)
 
 
 def _group_rule(
@@ -99,9 +99,10 @@ def _group_rule(
 
 
 def _any_rule(
-    one: Concern, direction: Direction, service: Service | None, intent: Intent
+    one: Concern, direction: Direction, path: Path, intent: Intent
 ) -> tuple[list[Fault], str]:
     """Judge without a far end: who may come at all."""
+    service = path.service
     far: list[str] = []
     for address in one.end.addresses[:1]:
         for name, number, rule in _rules(one, direction, address, intent):
@@ -113,6 +114,8 @@ def _any_rule(
             far.append(f"{rule.remote_prefix or f'group {rule.remote_group}'}")
     if far:
         return [], f"{direction.value}: open for {', '.join(far)} only; ask with --from"
+    if service is None and path.source is None:
+        return [], f"no {direction.value} rule: only answers to what the VM begins pass"
     what = f"for {service}" if service else "at all"
     groups = ", ".join(one.port.security_groups) or "none"
     text = f"no {direction.value} rule of its groups ({groups}) {what}: new connections are dropped"

@@ -16,14 +16,21 @@ KINDS = {1: "", 2: "local ", 6: "blackhole ", 7: "unreachable ", 8: "prohibit ",
 """RTN_* of linux/rtnetlink.h, as ip(8) writes them."""
 
 
-def to_port(one: Concern, ways: list[Way], seen: Observed) -> Finding:
+def to_port(one: Concern, ways: list[Way], seen: Observed, *, whole: bool) -> Finding:
     """Return whether packets to a port's addresses go out of its tap."""
-    faults = [fault for way in ways for fault in _faults(one, way, seen)]
-    shown = ", ".join(str(way.target) for way in ways)
+    found = faults(one, ways, seen, whole=whole)
+    shown = ", ".join(str(way.target) for way in ways if not way.device)
     link = seen.devices[one.device].link
     if link is None:
         return unknown("route", one.identifier, f"not judged: there is no device {one.device}")
-    return judged("route", one.identifier, faults, f"{shown} by our route to {one.device}")
+    return judged("route", one.identifier, found, f"{shown} by our route to {one.device}")
+
+
+def faults(one: Concern, ways: list[Way], seen: Observed, *, whole: bool) -> Iterator[Fault]:
+    """Yield what is wrong with the way to a port; `whole`: also with that from the other end."""
+    for way in ways:
+        if whole or not way.device:
+            yield from _faults(one, way, seen)
 
 
 def beyond(end: End, ways: list[Way], seen: Observed) -> Finding:

@@ -44,8 +44,8 @@ def _device(one: Concern, seen: Device) -> Iterator[Fault]:
         if seen.elsewhere:
             there = ", ".join(seen.elsewhere)
             yield (
-                f"there is no {name} in this host's network namespace; {there} has one",
-                "move it back: `ip link set NAME netns …` over there",
+                f"there is no {name} in this host's network namespace; {there} has a device of that name",
+                f"if it is the VM's, move it back: `ip link set {name} netns …` over there",
             )
         yield f"there is no device {name} (RTM_GETLINK)", "start the VM, or make its tap"
         return
