@@ -66,7 +66,7 @@ ALLOWED = frozenset(
     ]
 )
 
-FLAGS = frozenset({"nocerttimecheck", "noclientlog", "nosystemcert"})
+FLAGS = frozenset({"noclientlog", "nosystemcert"})
 """Directives without a value."""
 
 _SUPERVISED = "Chronovisor keeps the daemon's files and sockets itself"
