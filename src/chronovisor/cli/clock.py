@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from chronovisor.cli import clock_profile
 from chronovisor.cli.arguments import (
     CommentOption,
     FieldsArgument,
@@ -22,6 +23,7 @@ from chronovisor.errors import InvalidInput, Unavailable
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 trx_conf = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(clock_profile.app, name="profile", help="PTP profiles: list, show, diff.")
 app.add_typer(trx_conf, name="trx-conf", help="Passthrough options in ESXi's file format.")
 
 KEY = "/v1/config/host/system/system_time"

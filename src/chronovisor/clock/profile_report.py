@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chronovisor.clock.catalogue import Catalogue
 from chronovisor.clock.linuxptp.options import Ptp4lOptions, ptp4l_options
-from chronovisor.clock.profiles import Profile, ProfileOption, profile, usable_since
+from chronovisor.clock.profiles import Profile, ProfileOption, profiles, usable_since
 from chronovisor.clock.ptp_settings import PtpRole
 from chronovisor.clock.settings import SystemTime
 
@@ -75,6 +75,11 @@ def row(one: Profile, known: Catalogue) -> ProfileRow:
     )
 
 
+def all_rows(known: Catalogue) -> list[ProfileRow]:
+    """Return a row for every profile."""
+    return [row(one, known) for one in profiles()]
+
+
 def rows(one: Profile, role: PtpRole, known: Catalogue) -> list[OptionRow]:
     """Return what a profile says for a role."""
     return [
@@ -132,9 +137,3 @@ def _allows(option: ProfileOption, text: str, known: Catalogue) -> bool:
     """Return whether a profile lets a value stand; what a release lacks stands nowhere."""
     fact = known.find(known.canonical(option.name))
     return fact is None or (fact.ptp4l_verdict(text) is None and option.allows(text, fact))
-
-
-def of_settings(settings: SystemTime) -> Profile | None:
-    """Return the profile that the settings name."""
-    name = settings.ptp_config.profile
-    return None if name is None else profile(name)

@@ -7,7 +7,16 @@ from starlette.exceptions import HTTPException
 
 from chronovisor import __version__
 from chronovisor.errors import ChronovisorError, InvalidInput, NotFound, Problem
-from chronovisor.host.api import clock, config, net, net_explain, problems, stream, worlds
+from chronovisor.host.api import (
+    clock,
+    clock_profiles,
+    config,
+    net,
+    net_explain,
+    problems,
+    stream,
+    worlds,
+)
 from chronovisor.host.api.bodies import BoundedBodies
 from chronovisor.host.api.peer import Access, reader
 from chronovisor.host.health import Health
@@ -31,7 +40,7 @@ def create(visord: Visord, access: Access) -> FastAPI:
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _fault)
     app.add_middleware(BoundedBodies)
-    for module in (clock, config, net, net_explain, worlds):
+    for module in (clock, clock_profiles, config, net, net_explain, worlds):
         app.include_router(module.router)
 
     @app.get("/v1/health", tags=["host"])
