@@ -1,85 +1,113 @@
-"""The engine `linuxptp`: what the installed release makes of the settings, as worlds to run."""
+"""The programs that speak PTP here, each behind the same few words, and the choice between them."""
 
-import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
-from chronovisor.clock.catalogue import KNOWN, Catalogue, Release, catalogue, nearest
-from chronovisor.clock.linuxptp import (
-    Paths,
-    Rendered,
-    check_settings,
-    installed_release,
-    management_sdo_id,
-    render,
-)
+from chronovisor.clock.catalogue import Catalogue, Release
+from chronovisor.clock.linuxptp.engine import Linuxptp
+from chronovisor.clock.observe import Observer
 from chronovisor.clock.plan import Wanted, WantedDaemon
-from chronovisor.clock.settings import SystemTime
-from chronovisor.errors import ChronovisorError, NotFound, Problem
-from chronovisor.worlds import RestartPolicy, WorldSpec
-
-RESTARTS = RestartPolicy(min_uptime_s=5.0, backoff_initial_s=0.2, backoff_max_s=30.0)
-"""A clock daemon that dies is back at once; one that cannot start is given up in the end."""
+from chronovisor.clock.settings import Discipline, SystemTime
+from chronovisor.errors import Problem
 
 
-class Engine:
-    """linuxptp on this host. `release` is None while it is not installed."""
+class PtpEngine(Protocol):
+    """One implementation of PTP.
 
-    def __init__(self, directory: Path) -> None:
-        self.paths = Paths(directory)
-        self.release: Release | None = None
-        self._missing = "linuxptp has not been looked for yet"
-        self._hint: str | None = None
+    `worlds` are the names of its daemons in the order in which they start, the one that speaks PTP
+    first; they stand in `plan.DAEMONS`, too. `release` is None while it is not installed.
+    """
+
+    @property
+    def name(self) -> str:
+        """Return the name by which settings choose it."""
+
+    @property
+    def worlds(self) -> tuple[str, ...]:
+        """Return the names of its daemons."""
+
+    @property
+    def release(self) -> Release | None:
+        """Return the installed release."""
 
     async def detect(self) -> None:
         """Find out which release is installed; that none is, is a state and not an error."""
-        try:
-            self.release = await installed_release()
-        except ChronovisorError as error:
-            self.release, self._missing, self._hint = None, error.message, error.hint
+
+    def notices(self, settings: SystemTime) -> tuple[str, ...]:
+        """Return what an operator should know of the engine with these settings."""
+
+    def check(self, settings: SystemTime) -> list[Problem]:
+        """Return everything that keeps it from following the settings."""
+
+    def daemons(self, settings: SystemTime, *, steers: bool) -> tuple[WantedDaemon, ...]:
+        """Return what it runs; `steers` says whether it may set the system clock now.
+
+        Without it the same offsets are measured as far as can be, and the system clock is left
+        alone. Raises `NotFound` where the engine is not installed.
+        """
+
+    def target(self, settings: SystemTime) -> tuple[object, ...]:
+        """Return what decides whom an observer asks: where it differs, another one is needed."""
+
+    def observer(
+        self, settings: SystemTime, grandmaster: str | None, changed: Callable[[], None]
+    ) -> Observer:
+        """Return what watches the engine that these settings ask for.
+
+        `grandmaster` is the one followed before, if it is known; `changed` is called on news.
+        """
+
+
+class Engine:
+    """The engines of this host, each by itself (`linuxptp`), and the one that settings ask for."""
+
+    def __init__(self, directory: Path) -> None:
+        self.linuxptp = Linuxptp(directory)
+        self._engines: dict[str, PtpEngine] = {one.name: one for one in (self.linuxptp,)}
+
+    def chosen(self, settings: SystemTime) -> PtpEngine:
+        """Return the engine that settings ask for."""
+        del settings
+        return self.linuxptp
+
+    async def detect(self) -> None:
+        """Find out which releases are installed."""
+        for engine in self._engines.values():
+            await engine.detect()
+
+    @property
+    def release(self) -> Release | None:
+        """Return the installed release of linuxptp, by which its options are judged."""
+        return self.linuxptp.release
 
     @property
     def catalogue(self) -> Catalogue:
-        """Return the options of the installed release (of the newest known if there is none)."""
-        return catalogue(nearest(self.release or KNOWN[-1])[0])
+        """Return the options of linuxptp."""
+        return self.linuxptp.catalogue
 
-    def notices(self) -> tuple[str, ...]:
-        """Return what an operator should know of the installed release."""
-        if self.release is None:
-            return (self._missing,)
-        notice = nearest(self.release)[1]
-        return (notice,) if notice else ()
+    def notices(self, settings: SystemTime) -> tuple[str, ...]:
+        """Return what an operator should know of the engine that settings ask for."""
+        return self.chosen(settings).notices(settings)
 
     def check(self, settings: SystemTime) -> list[Problem]:
-        """Return what is wrong with settings for the installed release."""
-        return check_settings(settings, self.catalogue)
+        """Return what is wrong with settings for the engine that they ask for."""
+        return self.chosen(settings).check(settings)
 
-    def sdo_id(self, settings: SystemTime) -> int:
-        """Return the majorSdoId with which ptp4l wants to be asked."""
-        return management_sdo_id(settings, self.catalogue)
+    def wanted(self, settings: SystemTime, *, steers: bool | None = None) -> Wanted:
+        """Return what should run and be set. Raises `NotFound` where the engine is not installed.
 
-    def wanted(self, settings: SystemTime) -> Wanted:
-        """Return what should run and be set. Raises `NotFound` where linuxptp is not installed."""
+        `steers` says whether it may set the system clock now; None: as `discipline` says.
+        """
         if not settings.enabled:
             return Wanted()
-        if self.release is None:
-            raise NotFound(self._missing, hint=self._hint)
+        if steers is None:
+            steers = settings.discipline is Discipline.SYSTEM_CLOCK
         return Wanted(
-            daemons=tuple(_daemon(one) for one in render(settings, self.release, self.paths)),
+            daemons=self.chosen(settings).daemons(settings, steers=steers),
             addresses=tuple(
                 (port.device, address)
                 for port in settings.ptp_config.active_ports()
                 for address in port.ip_config.interfaces()
             ),
         )
-
-
-def _daemon(rendered: Rendered) -> WantedDaemon:
-    spec = WorldSpec(
-        name=rendered.program,
-        argv=rendered.argv,
-        # The program that was asked for its version is the one to run
-        env={"PATH": os.environ.get("PATH", os.defpath)},
-        restart=RESTARTS,
-        generation=rendered.generation,
-    )
-    return WantedDaemon(spec, rendered.path, rendered.text, rendered.live)

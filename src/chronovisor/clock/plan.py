@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
-from chronovisor.worlds import WorldSpec
+from chronovisor.worlds import RestartPolicy, WorldSpec
+
+RESTARTS = RestartPolicy(min_uptime_s=5.0, backoff_initial_s=0.2, backoff_max_s=30.0)
+"""A clock daemon that dies is back at once; one that cannot start is given up in the end."""
 
 DAEMONS = ("ptp4l", "phc2sys", "chronyd")
 """The worlds of this plane in the order in which they start: phc2sys follows ptp4l."""

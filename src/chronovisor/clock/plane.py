@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from chronovisor.clock import addresses, daemons, devices, live, privileges, report
+from chronovisor.clock import addresses, daemons, devices, privileges, report
 from chronovisor.clock.devices.listing import DeviceList, shipped
 from chronovisor.clock.engine import Engine
 from chronovisor.clock.memory import MemoryFile
@@ -83,11 +83,11 @@ class ClockPlane:
         """Return all that is known of the clock now, its state judged at this very moment."""
         self._watch.judge()
         worlds = {world.name: world for world in self._supervisor.worlds()}
-        told = (*self._engine.notices(), *self._device_notices)
+        settings = self._settings or SystemTime()
+        told = (*self._engine.notices(settings), *self._device_notices)
         notices = (*told, *([self.problem] if self.problem else []))
-        return report.status(
-            self._settings or SystemTime(), self._watch, worlds, self._engine.release, notices
-        )
+        engine = self._engine.chosen(settings)
+        return report.status(settings, self._watch, worlds, engine, notices)
 
     async def _observe(self, wanted: Wanted) -> Observed:
         observer = self._watch.observer
@@ -95,7 +95,7 @@ class ClockPlane:
         return Observed(
             daemons=daemons.running(self._supervisor, DAEMONS),
             files=daemons.files(daemon.file for daemon in wanted.daemons),
-            live=live.observe(observer.seen.reading if observer else None),
+            live=observer.live if observer else {},
             addresses=await asyncio.to_thread(addresses.observe, devices_with_addresses),
         )
 
@@ -110,7 +110,7 @@ class ClockPlane:
 
     async def _reconcile(self, settings: SystemTime) -> None:
         """Do what is missing. What cannot be done is said in `problem` and tried again."""
-        if self._engine.release is None:
+        if self._engine.chosen(settings).release is None:
             await self._engine.detect()
         found = await asyncio.to_thread(obstacles, settings, self.listed)
         known = await asyncio.to_thread(devices.notices, settings, self.listed)
@@ -133,7 +133,7 @@ class ClockPlane:
             await asyncio.to_thread(addresses.apply, action)
         elif isinstance(action, SetLive):
             if observer:
-                await live.apply(action, observer.client)
+                await observer.set_live(action.option, action.value)
                 await observer.read_once()
         else:
             await daemons.apply(action, self._supervisor)

@@ -1,6 +1,6 @@
 """What `visorctl clock status` shows: the model of `GET /v1/clock/status`. Units are in the names.
 
-Everything here was read from ptp4l's data sets, from packets or from the kernel; `None` says that
+Everything here was told by the PTP engine, by packets or by the kernel; `None` says that
 it is not known now.
 """
 
@@ -48,34 +48,34 @@ class Grandmaster(_Status):
     identity: str
     address: str | None
     parent_port: str
-    steps_removed: int
-    priority1: int
-    priority2: int
-    clock_class: int
-    clock_accuracy: str
-    time_source: str
-    utc_offset_s: int
-    utc_offset_valid: bool
-    ptp_timescale: bool
-    leap61: bool
-    leap59: bool
-    time_traceable: bool
-    frequency_traceable: bool
+    steps_removed: int | None
+    priority1: int | None
+    priority2: int | None
+    clock_class: int | None
+    clock_accuracy: str | None
+    time_source: str | None
+    utc_offset_s: int | None
+    utc_offset_valid: bool | None
+    ptp_timescale: bool | None
+    leap61: bool | None
+    leap59: bool | None
+    time_traceable: bool | None
+    frequency_traceable: bool | None
 
 
 class MessageCounters(_Status):
-    """PTP messages of one direction on one port, by type, since ptp4l started."""
+    """PTP messages of one direction on one port, by type, since the engine's program started."""
 
-    announce: int
-    sync: int
-    follow_up: int
-    delay_req: int
-    delay_resp: int
-    pdelay_req: int
-    pdelay_resp: int
-    pdelay_resp_follow_up: int
-    signaling: int
-    management: int
+    announce: int | None
+    sync: int | None
+    follow_up: int | None
+    delay_req: int | None
+    delay_resp: int | None
+    pdelay_req: int | None
+    pdelay_resp: int | None
+    pdelay_resp_follow_up: int | None
+    signaling: int | None
+    management: int | None
 
 
 class Port(_Status):
@@ -106,7 +106,7 @@ class ClockStatus(_Status):
     """All that is known of this host's clock.
 
     `since` and `last_sync_time` are times of day (ISO 8601, UTC) for people. `frequency_ppb` is
-    the kernel's correction of the system clock, `rate_offset_ppb` what ptp4l says the
+    the kernel's correction of the system clock, `rate_offset_ppb` what the engine says the
     grandmaster's rate differs by.
     """
 

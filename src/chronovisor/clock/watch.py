@@ -13,7 +13,8 @@ from chronovisor.clock.engine import Engine
 from chronovisor.clock.kernel_clock import boottime_s
 from chronovisor.clock.memory import MemoryFile
 from chronovisor.clock.observe import Observer
-from chronovisor.clock.ptp import Announcers, AnnounceSource, PortIdentity, PortState, Status
+from chronovisor.clock.ptp import Announcers, AnnounceSource, PortIdentity, PortState
+from chronovisor.clock.reading import Reading
 from chronovisor.clock.settings import Discipline, SystemTime, TimeStamping
 from chronovisor.clock.state import (
     ClockState,
@@ -43,7 +44,7 @@ Publish = Callable[[str, dict[str, Any]], None]
 
 
 class Watch:
-    """Judges the clock's state from what ptp4l, the kernel and the network say."""
+    """Judges the clock's state from what the PTP engine, the kernel and the network say."""
 
     def __init__(
         self, supervisor: Supervisor, engine: Engine, memory: MemoryFile, publish: Publish
@@ -66,7 +67,7 @@ class Watch:
         self.devices: dict[str, devices.Device | None] = {}
 
     def follow(self, settings: SystemTime) -> None:
-        """Watch the ptp4l that these settings ask for."""
+        """Watch the engine that these settings ask for."""
         if self._target(settings) != self._target(self._settings):
             self._followed.set()
         self._settings = settings
@@ -75,8 +76,8 @@ class Watch:
     def _target(self, settings: SystemTime) -> tuple[object, ...]:
         """Return what decides whom to ask and where to listen."""
         devices = tuple(port.device for port in settings.ptp_config.active_ports())
-        domain = settings.ptp_config.domain
-        return settings.enabled, domain, self._engine.sdo_id(settings), devices
+        engine = self._engine.chosen(settings)
+        return settings.enabled, engine.name, engine.target(settings), devices
 
     def wake(self) -> None:
         """Have the state judged now: something changed."""
@@ -93,9 +94,14 @@ class Watch:
 
     def _note(self, world: World) -> None:
         self._worlds[world.name] = world
-        if world.name == "ptp4l" and world.state is State.RUNNING and self.observer:
+        started = world.name == self._speaker() and world.state is State.RUNNING
+        if started and self.observer:
             self.observer.hurry()
         self.wake()
+
+    def _speaker(self) -> str:
+        """Return the world that speaks PTP."""
+        return self._engine.chosen(self._settings).worlds[0]
 
     async def _watch(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -114,12 +120,8 @@ class Watch:
         self.observer = None
         self.announcers = {}
         if settings.enabled:
-            self.observer = Observer(
-                self._engine.paths.socket,
-                domain_number=settings.ptp_config.domain,
-                transport_specific=self._engine.sdo_id(settings),
-                grandmaster=self._memory.grandmaster,
-                changed=self.wake,
+            self.observer = self._engine.chosen(settings).observer(
+                settings, self._memory.grandmaster, self.wake
             )
         self.wake()
         async with asyncio.TaskGroup() as tasks:
@@ -176,18 +178,19 @@ class Watch:
         self.devices = {port.device: devices.device(port.device) for port in ports}
         seen = self.observer.seen if self.observer else None
         reading = seen.reading if seen else None
-        world = self._worlds.get("ptp4l")
+        speaker = self._speaker()
+        world = self._worlds.get(speaker)
         return Evidence(
             enabled=settings.enabled,
             disciplined=settings.discipline is Discipline.SYSTEM_CLOCK,
             hardware=any(port.time_stamping is TimeStamping.HARDWARE for port in ports),
             domain=settings.ptp_config.domain,
             daemon=_daemon(world),
-            daemon_reason=_daemon_reason(world),
+            daemon_reason=_daemon_reason(speaker, world),
             missing_devices=tuple(
                 name for name, device in self.devices.items() if device is None or not device.up
             ),
-            silence=seen.silence if seen else "ptp4l has not been asked yet",
+            silence=seen.silence if seen else f"{speaker} has not been asked yet",
             ports=tuple(
                 PortSeen(number, port.device, state, self._link_up(port.device))
                 for number, port in enumerate(ports, 1)
@@ -214,9 +217,9 @@ class Watch:
             if now_s - source.seen_at_monotonic_s <= _announce_timeout_s(source)
         ]
 
-    def _not_chosen(self, domain: int, reading: Status | None) -> tuple[str, ...]:
+    def _not_chosen(self, domain: int, reading: Reading | None) -> tuple[str, ...]:
         heard = [source for source in self._heard() if source.domain_number == domain]
-        own = reading.default.priority1 if reading else None
+        own = reading.own.priority1 if reading else None
         return tuple(_candidate(source, own) for source in heard)
 
     def _other_domains(self, domain: int) -> tuple[str, ...]:
@@ -269,11 +272,11 @@ def _daemon(world: World | None) -> Daemon:
     return Daemon.FAILED if world.state is State.FAILED else Daemon.RUNNING
 
 
-def _daemon_reason(world: World | None) -> str:
+def _daemon_reason(name: str, world: World | None) -> str:
     if world is None:
-        return "ptp4l has not been started yet"
+        return f"{name} has not been started yet"
     last = f": {world.last_lines[-1]}" if world.last_lines else ""
-    return f"ptp4l is {world.state}: {world.reason}{last}"
+    return f"{name} is {world.state}: {world.reason}{last}"
 
 
 def _sync_interval_s(observer: Observer | None) -> float:
@@ -285,5 +288,9 @@ def _sync_interval_s(observer: Observer | None) -> float:
         return 1.0
     times_s = [sample.at_s for sample in observer.seen.samples]
     seen_s = [after - before for before, after in itertools.pairwise(times_s)]
-    set_s = [2.0**port.data_set.log_sync_interval for port in observer.seen.reading.ports]
+    set_s = [
+        2.0**port.log_sync_interval
+        for port in observer.seen.reading.ports
+        if port.log_sync_interval is not None
+    ]
     return max([*set_s, statistics.median(seen_s)] if seen_s else set_s, default=1.0)

@@ -84,7 +84,7 @@ def _clock(clock: ClockStatus) -> Iterator[Metric]:
     if clock.frequency_ppb is not None:
         text = "Kernel's correction of the system clock's rate, as a ratio."
         yield _gauge("clock_frequency_ratio", text, clock.frequency_ppb / 1e9)
-    if clock.grandmaster:
+    if clock.grandmaster and clock.grandmaster.steps_removed is not None:
         text = "Boundary clocks between the grandmaster and this host, plus one."
         yield _gauge("clock_steps_removed", text, clock.grandmaster.steps_removed)
 
@@ -96,7 +96,7 @@ def _ports(clock: ClockStatus) -> Iterator[Metric]:
     )
     messages = CounterMetricFamily(
         f"{_PREFIX}_port_messages",
-        "PTP messages of a port since ptp4l started.",
+        "PTP messages of a port since the PTP daemon started.",
         labels=["device", "direction", "type"],
     )
     for port in clock.ports:
@@ -104,7 +104,8 @@ def _ports(clock: ClockStatus) -> Iterator[Metric]:
         transitions.add_metric([port.device], port.state_transitions)
         for direction, counters in (("received", port.received), ("sent", port.sent)):
             for kind, count in counters.model_dump().items() if counters else ():
-                messages.add_metric([port.device, direction, kind], count)
+                if count is not None:
+                    messages.add_metric([port.device, direction, kind], count)
     yield states
     yield transitions
     yield messages

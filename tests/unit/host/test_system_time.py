@@ -25,7 +25,7 @@ class Host:
     def __init__(self, base: Path, keys: Registry | None = None) -> None:
         self.base = base
         self.engine = Engine(base / "run")
-        self.engine.release = Release(3, 1, 1)
+        self.engine.linuxptp.release = Release(3, 1, 1)
         self.registry = keys or registry(self.engine)
         self.store = ConfigStore(SqliteBackend(base / "config.db"), self.registry)
         self.file = base / "trx.conf"
@@ -169,7 +169,7 @@ def test_a_file_is_judged_again_by_another_release(host: Host) -> None:
     host.file.write_text("ptp4l:clientOnly 1\n")
     source = host.source()
     assert "clientOnly is known since 4.0" in source.problem
-    host.engine.release = Release(4, 4)
+    host.engine.linuxptp.release = Release(4, 4)
     assert source.reload()
     assert (given(source), source.problem) == ({"clientOnly": 1}, "")
 
@@ -202,7 +202,7 @@ def test_importing_stores_what_the_file_gave(host: Host) -> None:
 
 
 def test_importing_replaces_an_option_under_its_deprecated_name(host: Host) -> None:
-    host.engine.release = Release(4, 4)
+    host.engine.linuxptp.release = Release(4, 4)
     host.set({**PORTS, "options": {"ptp4l": {"slaveOnly": 0}}})
     source = host.source()
     source.import_file(b"ptp4l:clientOnly 1\n", "a.conf", author="a test", comment="")
