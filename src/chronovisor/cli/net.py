@@ -23,6 +23,7 @@ firewall = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(port, name="port", help="Interfaces of VMs.")
 app.add_typer(firewall, name="firewall", help="What guards them.")
 app.command()(net_explain.explain)
+app.command()(net_explain.trace)
 
 PORTS = "/v1/config/host/net/ports"
 VM_NETWORKING = "/v1/config/host/net/vm_networking"

@@ -4,9 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
+from chronovisor.cli.arguments import seconds
 from chronovisor.cli.client import Client
-from chronovisor.cli.output import Format, FormatOption, emit, table
+from chronovisor.cli.output import Format, FormatOption, emit, emit_event, table
 from chronovisor.errors import InvalidInput
+from chronovisor.host.api import problems
 
 TargetArgument = Annotated[str, typer.Argument(metavar="IP|PORT", help="Address, or port's id.")]
 SourceOption = Annotated[
@@ -14,7 +16,9 @@ SourceOption = Annotated[
 ]
 TcpOption = Annotated[int | None, typer.Option("--tcp", metavar="PORT", help="By TCP, to PORT.")]
 UdpOption = Annotated[int | None, typer.Option("--udp", metavar="PORT", help="By UDP, to PORT.")]
+_DEVICES = (("in", "device_in"), ("out", "device_out"))
 IcmpOption = Annotated[bool, typer.Option("--icmp", help="By ping.")]
+TimeoutOption = Annotated[str, typer.Option("--timeout", metavar="TIME", help="For how long.")]
 
 
 def explain(
@@ -31,6 +35,50 @@ def explain(
     emit(found, output, _explanation)
     if found["broken"]:
         raise typer.Exit(1)
+
+
+def trace(
+    target: TargetArgument,
+    source: SourceOption = "",
+    tcp: TcpOption = None,
+    udp: UdpOption = None,
+    icmp: IcmpOption = False,
+    count: Annotated[int, typer.Option("--count", help="How many packets at most.")] = 20,
+    timeout: TimeoutOption = "30s",
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Follow live packets to an address or port, and the answers, through every firewall rule."""
+    query: dict[str, Any] = {
+        "to": target,
+        "from": source or None,
+        "service": service(tcp, udp, icmp),
+        "count": count,
+        "duration_s": seconds(timeout),
+    }
+    seen: dict[int, str] = {}
+    for kind, data in Client().stream("/v1/net/trace", **query):
+        if kind == "hello":
+            typer.echo(f"following packets to {target}", err=True)
+        elif kind == "problem":
+            raise problems.error(data)
+        elif kind == "end":
+            break
+        else:
+            seen[data["packet"]] = data["verdict"]
+            emit_event(data, output, _step)
+    typer.echo(f"{len(seen)} packets, {list(seen.values()).count('drop')} dropped", err=True)
+
+
+def _step(step: dict[str, Any]) -> str:
+    """Return a step as a line, under one that says which packet it is where a hook begins."""
+    place = f"{step['table']} {step['chain']}"
+    said = f"   {place:40}  {step['verdict']:24}  {step['rule']}"
+    meaning = f"  [{step['meaning']}]" if step["meaning"] else ""
+    lines = [said.rstrip() + meaning]
+    if step["headers"]:
+        devices = [f"{word} {step[key]}" for word, key in _DEVICES if step[key]]
+        lines.insert(0, f"packet {step['packet']}: {', '.join([step['headers'], *devices])}")
+    return "\n".join(lines)
 
 
 def service(tcp: int | None, udp: int | None, icmp: bool) -> str | None:

@@ -20,6 +20,7 @@ from vm_hosts import reaches, web
 from wired_hosts import ping, port
 
 VM1, VM2 = port(1)["addresses"], port(2)["addresses"]
+ELSEWHERE = f"tap-{os.getpid()}"
 FOREIGN = "table inet foreign {{ chain c {{ type filter hook {} priority 10; {}; }}; }}"
 
 
@@ -112,12 +113,9 @@ def no_leases(host: Explained) -> None:
     host.place.leases.write_text("")
 
 
-def move_away(host: Explained) -> None:
-    host.run("ip", "link", "set", "tap2", "netns", host.vms[3].name)
-
-
-def move_back(host: Explained) -> None:
-    host.vms[3].run("ip", "link", "set", "tap2", "netns", host.namespace.name)
+def put_elsewhere(host: Explained) -> None:
+    host.vms[3].batch([f"link add {ELSEWHERE} type veth peer name other"])
+    host.port("vm9", **web(9) | {"device": ELSEWHERE})
 
 
 def mute(host: Explained) -> None:
@@ -156,7 +154,8 @@ FAULTS: dict[str, Fault] = {
         set_port("vm2", enabled=False), "settings", ("port vm2 is disabled", "enabled=true")
     ),
     "tap missing": Fault(
-        set_port("vm9", **web(9) | {"device": "tap4077"}), "device", ("there is no device tap4077",), target="vm9"
+        set_port("vm9", **web(9) | {"device": "tap4077"}), "device",
+        ("there is no device tap4077",), target="vm9",
     ),
     "tap down": Fault(ip("link set tap2 down"), "device", ("tap2 is down",), stops=True),
     "tap in a bridge": Fault(
@@ -164,7 +163,8 @@ FAULTS: dict[str, Fault] = {
         ("tap2 is in br0", "nomaster"), undo=ip("link delete br0"), stops=True,
     ),
     "tap in another namespace": Fault(
-        move_away, "device", ("there is no tap2 in this host's", "-vm3 has a device of that name"), undo=move_back
+        put_elsewhere, "device", (f"there is no {ELSEWHERE} in this host's", "-vm3 has a device"),
+        target="vm9", undo=vm(3, f"link delete {ELSEWHERE}"),
     ),
     "guest gone": Fault(
         vm(2, "link set eth0 down"), "device", ("tap2 has no carrier",),

@@ -1,14 +1,21 @@
 """`/v1/net/explain` and `/v1/net/trace`: why something is not reached, and what packets meet."""
 
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from chronovisor.errors import InvalidInput, Problem
+from chronovisor.errors import ChronovisorError, InvalidInput, Problem
+from chronovisor.host.api import problems
 from chronovisor.host.api.context import visord_of
-from chronovisor.net.explain import Finding, Question, Service
+from chronovisor.host.api.peer import writer
+from chronovisor.net.explain import Finding, Path, Question, Service, resolve
 from chronovisor.net.settings import IpProtocol
+from chronovisor.net.trace import Selection, Trace
 
 router = APIRouter(prefix="/v1/net", tags=["net"])
 
@@ -54,6 +61,56 @@ async def explain(
         question=found.question,
         broken=_shape(first) if first else None,
         findings=[_shape(one) for one in found.findings],
+    )
+
+
+@router.get("/trace", response_class=StreamingResponse, dependencies=[Depends(writer)])
+async def trace(
+    request: Request,
+    to: ToQuery,
+    source: FromQuery = "",
+    service: ServiceQuery = "",
+    count: Annotated[int, Query(ge=1, le=1000, description="How many packets at most.")] = 20,
+    duration_s: Annotated[float, Query(gt=0, le=3600, description="For how long.")] = 30.0,
+) -> StreamingResponse:
+    """Stream what live packets meet in nftables, as server-sent events.
+
+    Begins with the event `hello`, from which on packets are followed; a `step` for each rule that
+    a packet meets; `end` when all have passed or time is up.
+    """
+    intent = visord_of(request).net.intent
+    path = resolve(Question(to, source, service_of(service)), intent)
+    followed = Trace(_selection(path, count))  # an error is a problem document still
+    return StreamingResponse(_steps(followed, duration_s), media_type="text/event-stream")
+
+
+async def _steps(followed: Trace, timeout_s: float) -> AsyncIterator[str]:
+    with followed:
+        yield _event("hello", {})
+        try:
+            async for step in followed.steps(timeout_s):
+                yield _event("step", asdict(step))
+        except ChronovisorError as error:
+            yield _event("problem", problems.document(error))
+        yield _event("end", {})
+
+
+def _event(kind: str, data: dict[str, object]) -> str:
+    return f"event: {kind}\ndata: {json.dumps(data)}\n\n"
+
+
+def _selection(path: Path, count: int) -> Selection:
+    """Return which packets a path is of. Raises `InvalidInput` for a port without addresses."""
+    target, source, service = path.target, path.source, path.service
+    if target.address is None:
+        problem = Problem("to", f"port {target.port} has no address", target.text)
+        raise InvalidInput(str(problem), [problem])
+    return Selection(
+        target.address,
+        source.address if source else None,
+        service.protocol if service else None,
+        service.port if service else 0,
+        count,
     )
 
 

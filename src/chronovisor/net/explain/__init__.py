@@ -13,6 +13,7 @@ from chronovisor.net.explain.findings import Explanation as Explanation
 from chronovisor.net.explain.findings import Finding as Finding
 from chronovisor.net.explain.gather import Surroundings as Surroundings
 from chronovisor.net.explain.gather import gather as gather
+from chronovisor.net.explain.question import Path as Path
 from chronovisor.net.explain.question import Question as Question
 from chronovisor.net.explain.question import Service as Service
 from chronovisor.net.explain.question import resolve as resolve

@@ -27,6 +27,7 @@ _LEGACY = ("/proc/thread-self/net/ip_tables_names", "/proc/thread-self/net/ip6_t
 _DEVICE_FAMILY = 5  # NFPROTO_NETDEV
 _JUDGED = (1, 2, 5, 10)  # NFPROTO_INET, _IPV4, _NETDEV, _IPV6
 _ABSENT = 2  # ENOENT
+_HOOK, _POLICY = 4, 5  # NFTA_CHAIN_*
 
 
 def read(chains: Iterable[Chain], elements: Iterable[Element]) -> Ruleset:
@@ -109,19 +110,19 @@ def _foreign(netfilter: NetfilterSocket) -> Iterator[BaseChain]:
             continue
         rules: dict[str, dict[str, tuple[ForeignRule, ...]]] = {}
         for found in _dump(netfilter, messages.GET_CHAIN, family, _foreign_chain):
-            if found is None or 5 not in found:  # NFTA_CHAIN_HOOK
+            if found is None or _HOOK not in found:
                 continue
             table = text(found.get(1, b""))
             if table not in rules:
                 rules[table] = _rules_by_chain(netfilter, family, table)
-            hook = dict(attributes(found[5]))
+            hook = dict(attributes(found[_HOOK]))
             yield BaseChain(
                 family=family,
                 table=table,
                 name=text(found.get(3, b"")),
                 hook=INGRESS if family == _DEVICE_FAMILY else _number(hook, 1),
                 priority=struct.unpack(">i", hook.get(2, bytes(4)))[0],
-                drops=_number(found, 6) == 0 and 6 in found,
+                drops=_POLICY in found and _number(found, _POLICY) == 0,
                 devices=tuple(_devices(hook)),
                 chains=rules[table],
             )

@@ -17,6 +17,7 @@ from chronovisor.net.wiring.taps import FORWARDING, OFF, PROXY_ARP, RP_FILTER
 RP_FILTER_OF_ALL = "ipv4/conf/all/rp_filter"
 MENDED = "visord mends this within seconds while it runs; who changed it may do so again"
 _STRICT = 1
+_MOST_SHOWN = 5
 _DISABLE_IPV6, _IPV6_FORWARDING = 26, 0  # DEVCONF_* of linux/ipv6.h
 _INCOMPLETE, _FAILED = 0x01, 0x20  # NUD_*
 
@@ -42,9 +43,12 @@ def _device(one: Concern, seen: Device) -> Iterator[Fault]:
     name = one.device
     if seen.link is None:
         if seen.elsewhere:
-            there = ", ".join(seen.elsewhere)
+            shown = seen.elsewhere[:_MOST_SHOWN]
+            more = len(seen.elsewhere) - len(shown)
+            there = ", ".join(shown) + (f" and {more} more" if more else "")
             yield (
-                f"there is no {name} in this host's network namespace; {there} has a device of that name",
+                f"there is no {name} in this host's network namespace; "
+                f"{there} has a device of that name",
                 f"if it is the VM's, move it back: `ip link set {name} netns …` over there",
             )
         yield f"there is no device {name} (RTM_GETLINK)", "start the VM, or make its tap"
