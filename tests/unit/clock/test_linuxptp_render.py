@@ -356,3 +356,30 @@ def test_what_we_render_ptp4l_takes(case: tuple[SystemTime, Release]) -> None:
     phc2sys = render_phc2sys(wanted, release, PATHS)
     if phc2sys is not None:
         assert first_refusal(phc2sys.text.encode(), catalogue(release)) is None
+
+
+PORTS = (port(0, HARDWARE), port(1, HARDWARE))
+
+
+@pytest.mark.parametrize(
+    ("clocks", "several"),
+    [
+        (None, True),
+        ({}, True),
+        ({"eth0": 3}, True),
+        ({"eth0": 3, "eth1": 4}, True),
+        ({"eth0": 3, "eth1": 3}, False),
+    ],
+)
+def test_ports_with_one_clock_need_no_jbod(clocks: dict[str, int] | None, several: bool) -> None:
+    """What is not known counts as another clock."""
+    ptp4l, phc2sys = render(host(*PORTS), OLD, PATHS, clocks)
+    assert ("boundary_clock_jbod 1" in ptp4l.text) == several
+    assert ("-a" in phc2sys.argv) == several
+    assert (phc2sys.argv[5 + 2 : 5 + 5] == ("-s", "eth0", "-c")) == (not several)
+
+
+def test_an_option_decides_before_the_clocks() -> None:
+    wanted = host(*PORTS, ptp4l={"boundary_clock_jbod": 1})
+    ptp4l = render_ptp4l(wanted, OLD, PATHS, {"eth0": 3, "eth1": 3})
+    assert "boundary_clock_jbod 1" in ptp4l.text
