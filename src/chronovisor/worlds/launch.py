@@ -28,7 +28,7 @@ _STOPPED_SIGNALS = (signal.SIGKILL, signal.SIGSTOP)  # signal(7): cannot be set
 class LaunchFailed:
     """Why no process runs the program; `kind` as in `launcher.Refused`, or `died`."""
 
-    kind: Literal["superseded", "running", "record", "setup", "exec", "died"]
+    kind: Literal["superseded", "running", "locked", "record", "setup", "exec", "died"]
     message: str
 
 
@@ -56,14 +56,19 @@ class Account:
 
 
 def orders(
-    spec: WorldSpec, launch: str, arrangement: Arrangement, account: Account | None
+    spec: WorldSpec,
+    launch: str,
+    arrangement: Arrangement,
+    account: Account | None,
+    lock: Path | None,
 ) -> dict[str, object]:
-    """Return what the launcher is told, as a JSON object."""
+    """Return what the launcher is told, as a JSON object; `lock` is the file of `spec.lock`."""
     env = {"PATH": _PATH, "LANG": "C.UTF-8"}
     if account is not None:
         env |= {"HOME": account.home, "USER": account.name, "LOGNAME": account.name}
     return {
         "launch": launch,
+        "lock": None if lock is None else str(lock),
         "argv": spec.argv,
         "env": env | dict(spec.env),
         "working_directory": spec.working_directory or "/",

@@ -10,9 +10,10 @@ and never one that nobody knows of. So the launcher, holding the world's lock,
 1. goes on only if `wanted.json` still names its own launch: whoever decided otherwise since then
    wrote another one there, under the same lock;
 2. goes on only if the process recorded in `process.json` is dead;
-3. writes its own pid, start time and boot id to `process.json`, and only then becomes the program.
+3. takes the lock that the world shares with others, if it has one (`take_lock`);
+4. writes its own pid, start time and boot id to `process.json`, and only then becomes the program.
 
-exec keeps pid and start time and releases the lock, which is close-on-exec.
+exec keeps pid and start time and releases the world's own lock, which is close-on-exec.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ _DEAD_STATES = "ZX"  # proc_pid_stat(5): zombie, dead
 
 
 class Refused(Exception):
-    """The launch ends here; `kind` is `superseded`, `running`, `record`, `setup` or `exec`."""
+    """The launch ends here.
+
+    `kind` is `superseded`, `running`, `locked`, `record`, `setup` or `exec`.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -98,10 +102,55 @@ def _check_still_wanted(directory: str, launch: str) -> None:
     if _read(f"{directory}/{WANTED_FILE}").get("launch") != launch:
         raise Refused("superseded", "something else was decided about this world meanwhile")
     running = _read(f"{directory}/{PROCESS_FILE}")
-    if running.get("boot_id") == boot_id():
-        ticks = start_ticks(int(running["pid"]))
-        if ticks is not None and ticks == running["start_ticks"]:
-            raise Refused("running", f"process {running['pid']} of this world is alive")
+    if _is_alive(running):
+        raise Refused("running", f"process {running['pid']} of this world is alive")
+
+
+def _is_alive(recorded: dict[str, Any]) -> bool:
+    if recorded.get("boot_id") != boot_id():
+        return False
+    ticks = start_ticks(int(recorded["pid"]))
+    return ticks is not None and ticks == recorded["start_ticks"]
+
+
+def identity(pid: int) -> dict[str, Any]:
+    """Return what tells a process from all others, before and after it."""
+    return {"pid": pid, "start_ticks": start_ticks(pid), "boot_id": boot_id()}
+
+
+def take_lock(path: str, world: str) -> int:
+    """Take the lock that one process at a time may have; return its descriptor.
+
+    Two things hold it, and either is enough. The descriptor passes through exec, and flock(2) goes
+    with the last copy of it, so neither visord's death nor ours gives the lock away. And the file
+    names the process, for a program may close descriptors that it does not know: as long as that
+    one lives nobody else goes on.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Refused("record", f"cannot open lock {path}: {error.strerror}") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        taken = True
+    except BlockingIOError:
+        taken = False
+    holder = _read(path)
+    if not taken or _is_alive(holder):
+        who = f"world {holder.get('world')} (process {holder.get('pid')})"
+        raise Refused("locked", f"lock {os.path.basename(path)} is held by {who}")  # noqa: PTH119
+    claim_lock(fd, world, os.getpid())
+    return fd
+
+
+def claim_lock(fd: int, world: str, pid: int) -> None:
+    """Name the holder in the lock's file, in place, for the lock is on the file itself."""
+    data = json.dumps({"world": world, **identity(pid)}).encode()
+    try:
+        os.pwrite(fd, data, 0)
+        os.ftruncate(fd, len(data))
+    except OSError as error:
+        raise Refused("record", f"cannot write a lock's file: {error.strerror}") from error
 
 
 def _join_cgroups(orders: dict[str, Any], enforced: dict[str, dict[str, Any]]) -> list[str]:
@@ -134,9 +183,7 @@ def _set_limits(orders: dict[str, Any], enforced: dict[str, dict[str, Any]]) -> 
 
 def _record(directory: str, orders: dict[str, Any], found: dict[str, Any]) -> None:
     document = {
-        "pid": os.getpid(),
-        "start_ticks": start_ticks(os.getpid()),
-        "boot_id": boot_id(),
+        **identity(os.getpid()),
         "launch": orders["launch"],
         "started_at_s": time.time(),
         "spec": orders["spec"],
@@ -182,6 +229,8 @@ def launch(directory: str, orders: dict[str, Any]) -> None:
     lock = os.open(f"{directory}/{LOCK_FILE}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     _check_still_wanted(directory, orders["launch"])
+    if orders["lock"] is not None:
+        os.set_inheritable(take_lock(orders["lock"], orders["spec"]["name"]), True)
     enforced = orders["enforced"]
     joined = _join_cgroups(orders, enforced)
     _set_limits(orders, enforced)

@@ -12,6 +12,7 @@ import os
 import signal
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from chronovisor.worlds.launcher import boot_id, start_ticks, stat_fields
@@ -111,6 +112,35 @@ class Process:
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
+
+    @staticmethod
+    def tell_end(identity: Identity, callback: Callable[[], None]) -> Callable[[], None] | None:
+        """Have `callback` called once at the end of anybody's process; None if it has ended.
+
+        Leaves its exit status to whoever watches it. Returns what calls that off.
+        """
+        try:
+            pidfd = os.pidfd_open(identity.pid)
+        except ProcessLookupError:
+            return None
+        loop = asyncio.get_running_loop()
+
+        def forget() -> None:
+            nonlocal pidfd
+            if pidfd >= 0:
+                loop.remove_reader(pidfd)
+                os.close(pidfd)
+                pidfd = -1
+
+        def ended() -> None:
+            forget()
+            callback()
+
+        loop.add_reader(pidfd, ended)
+        if not identity.is_alive():
+            forget()
+            return None
+        return forget
 
     async def wait(self, timeout_s: float) -> bool:
         """Return whether it has ended, waiting at most so long."""

@@ -16,6 +16,7 @@ from chronovisor.errors import InvalidInput, Problem
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*\Z")
 _LONGEST_NAME = 128  # leaves room for suffixes under NAME_MAX (255) in directories and cgroups
+_VALID_NAME = f"1 to {_LONGEST_NAME} of a-z, 0-9 and -, not beginning with -"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ class WorldSpec:
     `argv[0]` is looked up in the PATH of the world. `env` is all it gets beside PATH, LANG and,
     with a `user`, HOME, USER and LOGNAME: nothing leaks from visord. `user` None is visord's own
     user, `working_directory` None is `/`. `generation` is a digest chosen by whoever asks for the
-    world: as long as it is equal, what runs is what is wanted, whatever else differs.
+    world: as long as it is equal, what runs is what is wanted, whatever else differs. Of all worlds
+    with the same `lock` one at a time has a process; another waits until that has ended.
 
     Raises `InvalidInput` with every problem at once.
     """
@@ -83,6 +85,7 @@ class WorldSpec:
     stop_timeout_s: float = 5.0
     generation: str = ""
     log: LogLimits = field(default_factory=LogLimits)
+    lock: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could never run."""
@@ -114,8 +117,9 @@ class WorldSpec:
 
 def _problems(spec: WorldSpec) -> Iterator[Problem]:
     if not _NAME.match(spec.name) or len(spec.name) > _LONGEST_NAME:
-        valid = f"1 to {_LONGEST_NAME} of a-z, 0-9 and -, not beginning with -"
-        yield Problem("name", "is not a world's name", spec.name, valid)
+        yield Problem("name", "is not a world's name", spec.name, _VALID_NAME)
+    if spec.lock is not None and (not _NAME.match(spec.lock) or len(spec.lock) > _LONGEST_NAME):
+        yield Problem("lock", "is not a lock's name", spec.lock, _VALID_NAME)
     if not spec.argv or not spec.argv[0]:
         yield Problem("argv", "names no program", valid="a program and its arguments")
     texts = {f"argv[{index}]": text for index, text in enumerate(spec.argv)}

@@ -6,7 +6,6 @@ over start a task which takes its turn and first looks whether it still matters.
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -16,19 +15,19 @@ from typing import Literal
 from chronovisor.errors import ChronovisorError, Conflict, ToolFailed, Unavailable
 from chronovisor.worlds import policy
 from chronovisor.worlds.cgroups import Cgroups, oom_kills
-from chronovisor.worlds.kin import end_kin
-from chronovisor.worlds.launch import Account, LaunchFailed, orders, run_launcher
 from chronovisor.worlds.launcher import boot_id
-from chronovisor.worlds.limits import arrange
+from chronovisor.worlds.locks import Locks
 from chronovisor.worlds.output import LogFile, Output
 from chronovisor.worlds.policy import Failures
 from chronovisor.worlds.process import Process
 from chronovisor.worlds.records import Started, Wanted, WorldDirectory, new_launch
+from chronovisor.worlds.runner import Runner
 from chronovisor.worlds.spec import WorldSpec
 from chronovisor.worlds.state import State, World
 
 Ensured = Literal["started", "replaced", "updated", "unchanged"]
 _AFTER_KILL_S = 10.0
+_LOCK_LOOK_S = 2.0  # a lock's file names its holder, but not the child that may still have it
 
 
 class Supervised:
@@ -42,6 +41,7 @@ class Supervised:
         directory: WorldDirectory,
         wanted: Wanted,
         cgroups: Cgroups,
+        locks: Locks,
         *,
         now_ns: Callable[[], int],
         spawn: Callable[[Coroutine[None, None, None]], None],
@@ -49,16 +49,19 @@ class Supervised:
     ) -> None:
         self._directory = directory
         self._wanted = wanted
-        self._cgroups = cgroups
+        self._locks = locks
         self._spawn = spawn
         self._changed = changed
         self.output = Output(directory.output, LogFile(directory.log, wanted.spec.log), now_ns)
+        self._runner = Runner(directory, cgroups, self.output, locks)
         self._state = wanted.state
         self._reason = wanted.reason
         self._process: Process | None = None
         self._started: Started | None = None
         self._adopted = False
         self._timer: asyncio.TimerHandle | None = None
+        self._waits_for_lock = False
+        self._forget_holder: Callable[[], None] | None = None
         self._turn = asyncio.Lock()
 
     # What others may ask
@@ -103,7 +106,7 @@ class Supervised:
             if process is not None and started is not None:
                 return await self._take_over(process, started)
             if started is not None:
-                self._reason += await self._clear_away(started)
+                self._reason += await self._runner.clear_away(started)
             return await self._go_on(started if ran else None)
 
     async def start(self, spec: WorldSpec) -> None:
@@ -152,6 +155,7 @@ class Supervised:
 
     async def _stop(self, reason: str) -> None:
         self._cancel_timer()
+        self._waits_for_lock = False
         async with self._directory.locked():
             self._write(launch=new_launch(), state=State.STOPPED, reason=reason, asked_to_run=False)
         left = await self._end_process()
@@ -169,7 +173,9 @@ class Supervised:
         """Start a process for `spec` in the place of whatever runs now."""
         self._cancel_timer()
         launch = new_launch()
-        restarts = self._wanted.restarts + (self._directory.read_started() is not None)
+        ran_before = not self._waits_for_lock and self._directory.read_started() is not None
+        self._waits_for_lock = False
+        restarts = self._wanted.restarts + ran_before
         async with self._directory.locked():
             self._write(
                 spec=spec,
@@ -185,39 +191,34 @@ class Supervised:
         self._show(State.STARTING, reason + await self._end_process())
         try:
             await self._run(spec, launch)
+        except Conflict as error:
+            self._wait_for_lock(spec.lock or "", error)
         except ToolFailed as error:
             await self._after_end(error.message, uptime_s=0.0, clean=False)
         except (Unavailable, OSError) as error:  # not the world's fault, so not held against it
             await self._put_off(error)
 
     async def _run(self, spec: WorldSpec, launch: str) -> None:
-        account = None if spec.user is None else Account.of(spec.user)
-        arrangement = arrange(spec, self._cgroups)
-        document = orders(spec, launch, arrangement, account)
-        output_fd = self.output.open_for_world(account.uid if account else None)
-        try:
-            process, failed = await run_launcher(self._directory.path, document, output_fd)
-        finally:
-            os.close(output_fd)
-        started = self._directory.read_started()
-        if failed is None and started and started.launch == launch:
-            self._watch(process, started, adopted=False)
-            return self._show(State.RUNNING, self._wanted.reason)
-        await process.wait(_AFTER_KILL_S)
-        process.release()
-        self._cgroups.remove([str(group.path) for group in arrangement.groups])
-        if failed and failed.kind == "running":
-            other, started = self._directory.find_process()
-            if other and started:
-                return await self._take_over(other, started)
-        raise _launch_problem(process, failed)
+        running = await self._runner.run(spec, launch)
+        if running.found:
+            return await self._take_over(running.process, running.started)
+        self._watch(running.process, running.started, adopted=False)
+        return self._show(State.RUNNING, self._wanted.reason)
+
+    def _wait_for_lock(self, name: str, why: Conflict) -> None:
+        """Try again when the lock's holder has ended; that is nobody's failure and takes time."""
+        self._waits_for_lock = True
+        if (identity := self._locks.holder(name)) is not None:
+            again = lambda: self._spawn(self._try_again())  # noqa: E731
+            self._forget_holder = Process.tell_end(identity, again)
+        self._schedule(_LOCK_LOOK_S)
+        self._show(State.STARTING, f"waits: {why.message}")
 
     async def _take_over(self, process: Process, started: Started) -> None:
         self._watch(process, started, adopted=True)
         if not self._wanted.asked_to_run:
             return await self._stop(self._wanted.reason)
-        if self._cgroups.has(started.spec.name, started.cgroups):
-            arrange(started.spec, self._cgroups)  # the unit takes limits off when visord stops
+        self._runner.limit_again(started)
         return self._show(State.RUNNING, f"adopted process {started.identity.pid}")
 
     async def _go_on(self, started: Started | None) -> None:
@@ -251,7 +252,7 @@ class Supervised:
                 limit = started.spec.limits.memory_bytes or 0
                 text += f": out of memory (limit {limit / (1 << 20):g} MiB)"
             self._process = None
-            text += await self._clear_away(started)
+            text += await self._runner.clear_away(started)
             await self._after_end(text, uptime_s=uptime_s, clean=status.clean)
 
     async def _after_end(self, text: str, *, uptime_s: float, clean: bool) -> None:
@@ -291,7 +292,7 @@ class Supervised:
         await self._decide(State.BACKOFF, text, self._wanted.failures, wait_s)
 
     async def _end_process(self) -> str:
-        """End what runs, with all its descendants; return as `_clear_away` does."""
+        """End what runs, with all its descendants; return as `clear_away` does."""
         process, started = self._process, self._started
         if process is None or started is None:
             return ""
@@ -306,21 +307,7 @@ class Supervised:
                     hint="it hangs in the kernel; see its /proc/PID/stack",
                 )
         self._process = None
-        return await self._clear_away(started, max(deadline - time.monotonic(), 0.0))
-
-    async def _clear_away(self, started: Started, patience_s: float = 0.0) -> str:
-        """Remove what a dead world left: descendants, unread output, cgroups.
-
-        Returns text to add to the reason: empty, or which descendant does not end.
-        """
-        try:
-            await end_kin(started.identity, started.cgroups, patience_s=patience_s)
-            left = ""
-        except ToolFailed as error:
-            left = f"; {error.message}"
-        self.output.finish()
-        self._cgroups.remove(started.cgroups)
-        return left
+        return await self._runner.clear_away(started, max(deadline - time.monotonic(), 0.0))
 
     def _settle(self) -> tuple[Process | None, Started | None, bool]:
         """Make it certain what runs, under the lock.
@@ -343,10 +330,12 @@ class Supervised:
 
     async def _try_again(self) -> None:
         async with self._turn:
-            if self._state is not State.BACKOFF or self._process is not None:
+            waits = self._state is State.BACKOFF or self._waits_for_lock
+            if not waits or self._process is not None:
                 return
+            reason = "its lock came free" if self._waits_for_lock else self._reason
             try:
-                await self._launch(self._wanted.spec, self._wanted.failures, self._reason)
+                await self._launch(self._wanted.spec, self._wanted.failures, reason)
             except ChronovisorError as error:
                 await self._put_off(error)
 
@@ -354,6 +343,9 @@ class Supervised:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._forget_holder is not None:
+            self._forget_holder()
+            self._forget_holder = None
 
     def _write(self, **changes: object) -> None:
         wanted = replace(self._wanted, **changes)  # type: ignore[arg-type]  # mypy: no kwargs
@@ -371,12 +363,3 @@ def _since_boot_s() -> float:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds:.0f} s"
-
-
-def _launch_problem(process: Process, failed: LaunchFailed | None) -> ChronovisorError:
-    if failed is None:
-        how = process.ended.result() if process.ended.done() else "did not end"
-        return ToolFailed(f"the launcher {how} before it could run the program")
-    if failed.kind == "record":
-        return Unavailable(failed.message)
-    return ToolFailed(failed.message)

@@ -11,6 +11,7 @@ from types import TracebackType
 from chronovisor.errors import NotFound, Unavailable
 from chronovisor.worlds.cgroups import Cgroups
 from chronovisor.worlds.lines import LogLine, LogWatch
+from chronovisor.worlds.locks import Locks
 from chronovisor.worlds.records import (
     Wanted,
     WorldDirectory,
@@ -34,6 +35,7 @@ class Supervisor:
             await supervisor.adopt()
             await supervisor.ensure(WorldSpec("ptp4l", ("ptp4l", "-f", "…"), generation="7f3a"))
 
+    `<directory>/../locks` has the locks that worlds share (`WorldSpec.lock`).
     Leaving the `async with` leaves every world running, see `detach`; `stop_all` ends them.
     `instance` names this supervisor's cgroups (the default comes from `directory`), `now_ns` is
     the clock that stamps lines. One supervisor at a time has a directory.
@@ -51,6 +53,7 @@ class Supervisor:
         digest = hashlib.sha256(str(self._directory).encode()).hexdigest()[:12]
         self._instance = instance or digest
         self._cgroups = cgroups
+        self._locks = Locks(self._directory.with_name("locks"))
         self._now_ns = now_ns
         self._worlds: dict[str, Supervised] = {}
         self._subscribers: list[Callable[[World], None]] = []
@@ -212,6 +215,7 @@ class Supervisor:
             directory,
             wanted,
             self._cgroups,
+            self._locks,
             now_ns=self._now_ns,
             spawn=self._spawn,
             changed=self._tell,

@@ -36,6 +36,7 @@ async def run_launcher(directory: Path, launch: str) -> str:
     """Run a launcher by hand, as one that an earlier visord left behind; return its report."""
     orders = {
         "launch": launch,
+        "lock": None,
         "argv": ["touch", str(directory / "ran")],
         "env": {"PATH": os.environ["PATH"]},
         "working_directory": "/",

@@ -37,6 +37,7 @@ SPECS = st.builds(
     stop_timeout_s=st.floats(0, 100),
     generation=TEXT,
     log=st.builds(LogLimits, max_bytes=st.integers(4096, 1 << 30), files=st.integers(1, 9)),
+    lock=st.none() | st.just("system-clock"),
 )
 
 
@@ -54,9 +55,11 @@ def test_all_problems_at_once() -> None:
             limits=Limits(fifo_priority=100, memory_bytes=1),
             restart=RestartPolicy(backoff_initial_s=9, backoff_max_s=1),
             stop_signal="SIGNOTHING",
+            lock="../clock",
         )
     assert [problem.where for problem in caught.value.problems] == [
         "name",
+        "lock",
         "argv[0]",
         "env",
         "stop_signal",
