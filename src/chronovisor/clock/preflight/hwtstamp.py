@@ -91,15 +91,16 @@ def turned_on(device: str, config: Config, records: Path, *, force: bool) -> Ite
             f"{device}: its time stamping is in use ({before})",
             hint="stop the ptp4l that runs on it, or use --force and disturb it",
         )
-    with _recorded(device, before or Config(), records):
+    with _recorded(device, before or Config(), records) as record:
         try:
             yield write(device, config)
         finally:
             write(device, before or Config())
+            record.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _recorded(device: str, found: Config, records: Path) -> Iterator[None]:
+def _recorded(device: str, found: Config, records: Path) -> Iterator[Path]:
     records.mkdir(parents=True, exist_ok=True)
     path = records / f"{device}.json"
     with path.open("a+") as file:
@@ -108,8 +109,7 @@ def _recorded(device: str, found: Config, records: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(json.dumps(found))
         file.flush()
-        yield
-        path.unlink(missing_ok=True)
+        yield path
 
 
 def _locked(number: int) -> bool:

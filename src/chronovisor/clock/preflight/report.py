@@ -87,11 +87,14 @@ def report(figures: Figures, listed: DeviceList) -> Report:
 
 
 def options(figures: Figures, listed: DeviceList) -> dict[str, int]:
-    """Return the options of ptp4l that the figures and the device list ask for."""
-    found: dict[str, int] = {}
-    if figures.transmit.max_us is not None:
-        worst_ms = math.ceil(figures.transmit.max_us * MARGIN / 1000)
-        found["tx_timestamp_timeout"] = max(worst_ms, LEAST_TIMEOUT_MS)
+    """Return the options of ptp4l that the figures and the device list ask for.
+
+    None for a NIC without stamps, which no option mends.
+    """
+    if figures.transmit.max_us is None:
+        return {}
+    worst_ms = math.ceil(figures.transmit.max_us * MARGIN / 1000)
+    found = {"tx_timestamp_timeout": max(worst_ms, LEAST_TIMEOUT_MS)}
     for quirk in listed.quirks(figures.nic.identity, figures.nic.driver):
         for name, least in quirk.options.items():
             found[name] = max(found.get(name, least), least)
