@@ -61,6 +61,8 @@ class Visord:
     place: Sequence[str] = _ON_ITS_OWN
     """Command before its own that brings it into a network namespace."""
     wrapper: Sequence[str] = ()
+    rights: Sequence[str] = _WITHOUT_CLOCK
+    """Command that takes rights away; empty only where the clock is the test's own."""
     python: str = sys.executable
     program: Sequence[str] = ("-m", "chronovisor.host.main")
 
@@ -88,7 +90,7 @@ class Visord:
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [
-                    *(*self.place, *self.wrapper, *_WITHOUT_CLOCK),
+                    *(*self.place, *self.wrapper, *self.rights),
                     *(self.python, *self.program),
                     *("--etc", str(self.etc), "--var", str(self.var), "--run", str(self.run)),
                     *(*self.options, *options),

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -47,9 +48,9 @@ def simulate() -> Iterator[Simulate]:
 
 
 @pytest.fixture
-def namespace(simulate: Simulate) -> Iterator[MakeNamespace]:
+def namespace(simulate: Simulate, tmp_path: Path) -> Iterator[MakeNamespace]:
     """Return what makes a network namespace of the test's own."""
-    del simulate  # asked for so that the cards go after the namespaces that hold them
+    del simulate, tmp_path  # asked for so that cards and logs go after the namespaces
     numbers = itertools.count()
     with contextlib.ExitStack() as stack:
 

@@ -7,6 +7,7 @@ attributes of a `Port` are files of the module, each of which may be written at 
 import contextlib
 import itertools
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from pathlib import Path
 
 CONTROL = Path("/sys/kernel/debug/hwsim")
 DOMAIN = 1
+LINES = 25
+"""Lines of a process's log that a failed test shows."""
+
 OWN = -2
 """A port with a clock of its own, which no other has."""
 
@@ -163,10 +167,11 @@ class Namespace:
 
     name: str
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    logs: dict[Path, str] = field(default_factory=dict)
 
     def argv(self, *words: str) -> list[str]:
-        """Return a command that runs inside."""
-        return ["ip", "netns", "exec", self.name, *words]
+        """Return a command that runs inside; /sys and its cgroups stay those of all."""
+        return ["nsenter", f"--net=/run/netns/{self.name}", "--", *words]
 
     def take(self, port: Port, *addresses: str) -> None:
         """Move a port in, give it addresses and bring it up."""
@@ -182,10 +187,16 @@ class Namespace:
                 self.argv(*words), stdin=subprocess.DEVNULL, stdout=file, stderr=file
             )
         self.processes.append(process)
+        self.logs[log] = shlex.join(words)
         return process
 
     def remove(self) -> None:
-        """End its processes and give its devices back to where they came from."""
+        """End its processes and give its devices back to where they came from.
+
+        What the processes said last is printed, and so shown where a test fails.
+        """
+        for log, words in self.logs.items():
+            print(f"--- {words}", *log.read_text(errors="replace").splitlines()[-LINES:], sep="\n")
         for process in self.processes:
             process.kill()
             process.wait()
