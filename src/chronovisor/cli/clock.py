@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from chronovisor.cli import clock_profile
+from chronovisor.cli import clock_devices, clock_profile
 from chronovisor.cli.arguments import (
     CommentOption,
     FieldsArgument,
@@ -25,6 +25,9 @@ app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 trx_conf = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(clock_profile.app, name="profile", help="PTP profiles: list, show, diff.")
 app.add_typer(trx_conf, name="trx-conf", help="Passthrough options in ESXi's file format.")
+
+app.command("devices")(clock_devices.devices)
+app.command("preflight")(clock_devices.preflight)
 
 KEY = "/v1/config/host/system/system_time"
 STATES = (

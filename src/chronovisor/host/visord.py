@@ -33,6 +33,7 @@ from chronovisor.host.device_list import DeviceListSource
 from chronovisor.host.directories import Directories
 from chronovisor.host.events import EventBus
 from chronovisor.host.health import Condition, Health, Part, worst
+from chronovisor.host.preflights import Preflights
 from chronovisor.host.schema import registry
 from chronovisor.host.system_time import SystemTimeSource
 from chronovisor.host.vm_networking import ClashGate, VmNetworkingSource
@@ -71,6 +72,9 @@ class Visord:
         self.clock = ClockPlane(
             self.supervisor, engine, directories.run / "clock", self.events.publish
         )
+        self.preflights = Preflights(
+            directories.devices, directories.run / "clock" / "preflight", self.events.publish
+        )
         self.net = NetPlane(self.supervisor, directories.run, directories.var, self.events.publish)
         self.vm_networking = VmNetworkingSource(self.store, self.net)
         self._started_s = time.monotonic()
@@ -91,6 +95,7 @@ class Visord:
             log.info("adopted worlds", worlds=[world.name for world in adopted])
             await asyncio.to_thread(self._reload_devices)
             await asyncio.to_thread(self.system_time.reload)
+            await asyncio.to_thread(self.preflights.put_back, self.ptp_devices())
             self._apply_time_settings()
             self._apply_net_settings()
             async with asyncio.TaskGroup() as tasks:
@@ -104,6 +109,7 @@ class Visord:
                 try:
                     await serve()
                 finally:
+                    await self.preflights.stop()
                     for part in parts:
                         part.cancel()
             if stop_worlds:
@@ -210,6 +216,15 @@ class Visord:
     def _obstacles(self, settings: SystemTime) -> list[Problem]:
         listed = self.device_list.listed
         return [*obstacles(settings, listed), *devices.unfit(settings, listed)]
+
+    def ptp_devices(self) -> set[str]:
+        """Return the devices that the clock uses by the settings that hold."""
+        try:
+            settings = self.system_time.effective()
+        except InvalidInput:  # nothing can be told; a NIC in use shows by its own configuration
+            return set()
+        ports = settings.ptp_config.active_ports() if settings.enabled else ()
+        return {port.device for port in ports}
 
     def _known_obstacles(self) -> list[Problem]:
         try:
