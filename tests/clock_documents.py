@@ -20,6 +20,16 @@ def locked() -> dict[str, Any]:
         "reason": "grandmaster 02c500.fffe.000001: typical offset 123 ns",
         "since": "2026-01-02T03:04:05.678+00:00",
         "last_sync_time": "2026-01-02T03:05:05.678+00:00",
+        "in_fallback_state": False,
+        "system_clock": {
+            "owner": "ptp",
+            "phase": "following",
+            "reason": "grandmaster 02c500.fffe.000001: typical offset 123 ns",
+            "since": "2026-01-02T03:04:05.678+00:00",
+            "awaited": "",
+            "awaited_for_s": None,
+        },
+        "ntp": None,
         "enabled": True,
         "protocol": "ptp",
         "discipline": "system_clock",
@@ -115,3 +125,44 @@ def silent() -> dict[str, Any]:
             "notices": ["linuxptp 9.9 is newer than any release known here"],
         }
     )
+
+
+def fallen_back() -> dict[str, Any]:
+    """Return the status of a clock that lost PTP and follows NTP, one of whose servers lies."""
+    liar = ("10.0.0.9", "falseticker", 5_000_000_000)
+    servers = [
+        {
+            "name": name,
+            "address": name,
+            "state": state,
+            "falseticker": state == "falseticker",
+            "stratum": 1,
+            "poll_s": 64.0,
+            "reach": 0o377,
+            "age_s": 12,
+            "offset_ns": offset_ns,
+            "jitter_ns": 25_000,
+            "samples": 8,
+        }
+        for name, state, offset_ns in (("10.0.0.1", "selected", -1500), liar)
+    ]
+    return locked() | {
+        "state": "holdover",
+        "reason": "no Announce message of domain 24 arrives on eth0",
+        "in_fallback_state": True,
+        "system_clock": {
+            "owner": "ntp",
+            "phase": "returning",
+            "reason": "PTP is back and not yet proved steady",
+            "since": "2026-01-02T03:04:05.678+00:00",
+            "awaited": "steady PTP",
+            "awaited_for_s": 7.5,
+        },
+        "ntp": {
+            "available": True,
+            "reason": "NTP server 10.0.0.1 of stratum 1 is followed",
+            "offset_ns": 12_000,
+            "distance_ns": 300_000,
+            "servers": servers,
+        },
+    }

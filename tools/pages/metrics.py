@@ -7,8 +7,18 @@ from typing import Any, cast
 from pages.markdown import table
 from prometheus_client.parser import text_string_to_metric_families
 
+from chronovisor.clock.arbiter import Owner, Phase
 from chronovisor.clock.state import ClockState
-from chronovisor.clock.status import ClockStatus, Grandmaster, MessageCounters, Offset, Port
+from chronovisor.clock.status import (
+    ClockStatus,
+    Grandmaster,
+    MessageCounters,
+    Ntp,
+    NtpServer,
+    Offset,
+    Port,
+    SystemClockOwner,
+)
 from chronovisor.clock.status import Engine as EngineStatus
 from chronovisor.config import ConfigStore
 from chronovisor.host import metrics
@@ -36,6 +46,8 @@ def page() -> Iterator[str]:
     words = {
         "`condition`": Condition,
         "`state` of `chronovisor_clock_state`": ClockState,
+        "`owner`": Owner,
+        "`phase`": Phase,
         "`state` of `chronovisor_world_state`": State,
     }
     values: dict[str, Iterable[str]] = {**words, "`direction`": ("received", "sent")}
@@ -68,6 +80,8 @@ def _clock() -> ClockStatus:
         "grandmaster": _example(Grandmaster),
         "ports": (_port(),),
         "engine": _example(EngineStatus),
+        "system_clock": _example(SystemClockOwner, owner=Owner.PTP, phase=Phase.FOLLOWING),
+        "ntp": _example(Ntp, servers=(_example(NtpServer, name=""),)),
         "state": ClockState.TRACKING,
         "notices": (),
         "mean_path_delay_ns": 0.0,

@@ -23,6 +23,8 @@ def status_text(now: dict[str, Any]) -> str:
     blocks = [f"{now['state']}: {now['reason']}", pairs(_clock_rows(now))]
     if now["grandmaster"]:
         blocks.append("Grandmaster\n" + pairs(_grandmaster_rows(now["grandmaster"])))
+    if now["ntp"]:
+        blocks.append(_ntp(now["ntp"]))
     if now["ports"]:
         blocks.append(_ports(now["ports"]))
     blocks += [f"notice: {notice}" for notice in now["notices"]]
@@ -45,6 +47,7 @@ def _clock_rows(now: dict[str, Any]) -> list[tuple[str, Any]]:
         ("Domain", now["domain"]),
         ("Engine", _engine(engine)),
         ("Last synchronized", now["last_sync_time"] or "never"),
+        *_owner_rows(now),
     ]
     return rows
 
@@ -55,6 +58,44 @@ def _engine(engine: dict[str, Any]) -> str:
     return (
         f"{engine['name']} {release}, {engine['state']} ({process}, {engine['restarts']} restarts)"
     )
+
+
+def _owner_rows(now: dict[str, Any]) -> list[tuple[str, Any]]:
+    clock = now["system_clock"]
+    fallback = ", in fallback" if now["in_fallback_state"] else ""
+    since = f" since {clock['since']}" if clock["since"] else ""
+    rows = [("System clock", f"owner {clock['owner']}, {clock['phase']}{fallback}{since}")]
+    if clock["reason"] != now["reason"]:
+        rows.append(("Owned so because", clock["reason"]))
+    if clock["awaited"]:
+        left = clock["awaited_for_s"]
+        when = "" if left is None else f" (for {left:g} s)"
+        rows.append(("Awaited", f"{clock['awaited']}{when}"))
+    return rows
+
+
+def _ntp(ntp: dict[str, Any]) -> str:
+    offset = (
+        f"; the system clock is {duration(ntp['offset_ns'])} from NTP's time, which may be "
+        f"{duration(ntp['distance_ns'])} off"
+        if ntp["available"]
+        else ""
+    )
+    rows = [
+        (
+            server["name"],
+            server["address"],
+            server["state"],
+            server["stratum"],
+            f"{server['poll_s']:g} s",
+            f"{server['reach']:o}",
+            duration(server["offset_ns"]),
+            duration(server["jitter_ns"]),
+        )
+        for server in ntp["servers"]
+    ]
+    header = ["Server", "Address", "State", "Stratum", "Poll", "Reach", "Offset", "Jitter"]
+    return f"NTP: {ntp['reason']}{offset}\n" + (table(rows, header) if rows else "")
 
 
 def _grandmaster_rows(master: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -11,13 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from chronovisor.clock import addresses, daemons, devices, privileges, report
+from chronovisor.clock.chrony import daemon as chronyd
 from chronovisor.clock.devices.listing import DeviceList, shipped
 from chronovisor.clock.engine import Engine
+from chronovisor.clock.kernel_clock import system_clock_frequency_ppb
 from chronovisor.clock.memory import MemoryFile
-from chronovisor.clock.plan import DAEMONS, Action, AssignAddress, Observed, SetLive, Wanted, plan
-from chronovisor.clock.settings import SystemTime
+from chronovisor.clock.ntp_state import judge_ntp
+from chronovisor.clock.plan import (
+    DAEMONS,
+    Action,
+    AssignAddress,
+    Observed,
+    RestartDaemon,
+    SetLive,
+    StartDaemon,
+    Wanted,
+    plan,
+)
+from chronovisor.clock.settings import Discipline, SystemTime
 from chronovisor.clock.state import Verdict
 from chronovisor.clock.status import ClockStatus
+from chronovisor.clock.system_clock import SystemClock
+from chronovisor.clock.wanted import wanted
 from chronovisor.clock.watch import Watch
 from chronovisor.errors import ChronovisorError, Problem
 from chronovisor.worlds import Supervisor
@@ -33,7 +48,11 @@ def obstacles(settings: SystemTime, listed: DeviceList | None = None) -> list[Pr
 
     `listed` are the NICs that are known beforehand, the shipped list when None is given.
     """
-    return [*devices.check(settings, listed), *privileges.check(settings)]
+    return [
+        *devices.check(settings, listed),
+        *privileges.check(settings),
+        *chronyd.check(settings),
+    ]
 
 
 class ClockPlane:
@@ -48,7 +67,10 @@ class ClockPlane:
         self._settings: SystemTime | None = None
         self._wake = asyncio.Event()
         memory = MemoryFile(directory / "memory.json")
-        self._watch = Watch(supervisor, engine, memory, publish)
+        self._watch = Watch(supervisor, engine, memory, publish, judge_other=self._judge_ntp)
+        self.system_clock = SystemClock(
+            supervisor, directory, publish, ptp=self._watch.ptp_evidence, chosen=self._wake.set
+        )
         self._device_notices: tuple[str, ...] = ()
         self.listed: DeviceList = shipped()
         self.problem = ""
@@ -63,21 +85,31 @@ class ClockPlane:
         if settings != self._settings:
             self._settings = settings
             self._watch.follow(settings)
+            self.system_clock.follow(settings)
         self._wake.set()
 
     async def run(self) -> None:
         """Apply settings, watch and judge until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch.run())
+            tasks.create_task(self.system_clock.run())
             tasks.create_task(self._reconcile_for_ever())
 
     async def plan(self, settings: SystemTime | None = None) -> list[Action]:
         """Return what would be done for these settings (those that hold when None is given)."""
-        settings = settings or self._settings
-        if settings is None:
+        proposed = settings or self._settings
+        if proposed is None:
             return []
-        wanted = self._engine.wanted(settings)
-        return plan(wanted, await self._observe(wanted))
+        clock = self.system_clock
+        owner = clock.owner if settings is None else clock.owner_with(settings)
+        goal = wanted(proposed, self._engine, clock.paths, owner, may_step=clock.may_step)
+        return plan(goal, await self._observe(goal))
+
+    def _judge_ntp(self) -> Verdict:
+        """Return the state of a clock whose protocol is NTP."""
+        steers = self._settings is None or self._settings.discipline is Discipline.SYSTEM_CLOCK
+        clock = self.system_clock
+        return judge_ntp(clock.ntp_evidence(), clock.decision, disciplined=steers)
 
     def status(self) -> ClockStatus:
         """Return all that is known of the clock now, its state judged at this very moment."""
@@ -87,16 +119,19 @@ class ClockPlane:
         told = (*self._engine.notices(settings), *self._device_notices)
         notices = (*told, *([self.problem] if self.problem else []))
         engine = self._engine.chosen(settings)
-        return report.status(settings, self._watch, worlds, engine, notices)
+        return report.status(settings, self._watch, self.system_clock, worlds, engine, notices)
 
-    async def _observe(self, wanted: Wanted) -> Observed:
+    async def _observe(self, goal: Wanted) -> Observed:
         observer = self._watch.observer
-        devices_with_addresses = {device for device, _ in wanted.addresses}
+        devices_with_addresses = {device for device, _ in goal.addresses}
+        rate_ppb = system_clock_frequency_ppb()
         return Observed(
             daemons=daemons.running(self._supervisor, DAEMONS),
-            files=daemons.files(daemon.file for daemon in wanted.daemons),
+            files=daemons.files(daemon.file for daemon in goal.daemons),
             live=observer.live if observer else {},
             addresses=await asyncio.to_thread(addresses.observe, devices_with_addresses),
+            # A rate of 0 is that of a clock which nobody has set since the boot
+            rate_text=chronyd.drift_text(rate_ppb) if rate_ppb else None,
         )
 
     async def _reconcile_for_ever(self) -> None:
@@ -117,7 +152,7 @@ class ClockPlane:
         self._device_notices = tuple(known)
         problem = "; ".join(one.message for one in found)
         try:
-            for action in [] if found else await self.plan(settings):
+            for action in self._possible(await self.plan(), found):
                 self._publish("clock.action", {"action": str(action), "reason": action.reason})
                 await self._apply(action)
         except ChronovisorError as error:
@@ -127,7 +162,28 @@ class ClockPlane:
             self._publish("clock.problem", {"problem": problem})
         self._watch.wake()
 
+    def _possible(self, actions: list[Action], found: list[Problem]) -> list[Action]:
+        """Return what is done in spite of obstacles.
+
+        A device that is gone must not keep the system clock from its other source: what needs the
+        device is not started, all else goes its way.
+        """
+        if not found:
+            return actions
+        assert self._settings is not None
+        devices_alone = all(problem.where.startswith("ptp_config") for problem in found)
+        if not (self._settings.needs_ntp and devices_alone):
+            return []
+        hindered = self._engine.chosen(self._settings).worlds
+        return [
+            action
+            for action in actions
+            if not (isinstance(action, StartDaemon) and action.spec.name in hindered)
+        ]
+
     async def _apply(self, action: Action) -> None:
+        if isinstance(action, StartDaemon | RestartDaemon) and action.spec.name != chronyd.WORLD:
+            self.system_clock.restarted()
         observer = self._watch.observer
         if isinstance(action, AssignAddress):
             await asyncio.to_thread(addresses.apply, action)

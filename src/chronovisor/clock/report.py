@@ -3,10 +3,11 @@
 import statistics
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
+from chronovisor.clock import ntp_report
 from chronovisor.clock.engine import PtpEngine
 from chronovisor.clock.kernel_clock import boottime_s, system_clock_frequency_ppb
+from chronovisor.clock.ntp_report import iso
 from chronovisor.clock.observe import Seen
 from chronovisor.clock.reading import MessageCounts, PortReading, Reading
 from chronovisor.clock.settings import PtpPort, SystemTime
@@ -19,6 +20,7 @@ from chronovisor.clock.status import (
     Offset,
     Port,
 )
+from chronovisor.clock.system_clock import SystemClock
 from chronovisor.clock.watch import Watch
 from chronovisor.worlds import World
 
@@ -29,6 +31,7 @@ _P95 = 19
 def status(
     settings: SystemTime,
     watch: Watch,
+    clock: SystemClock,
     worlds: Mapping[str, World],
     engine: PtpEngine,
     notices: tuple[str, ...],
@@ -40,8 +43,11 @@ def status(
     return ClockStatus(
         state=watch.verdict.state,
         reason=watch.verdict.reason,
-        since=_iso(watch.since_ns),
-        last_sync_time=_iso(watch.last_sync_ns) if watch.last_sync_ns else None,
+        since=iso(watch.since_ns),
+        last_sync_time=_last_sync_time(watch, clock),
+        in_fallback_state=clock.in_fallback,
+        system_clock=ntp_report.system_clock(clock),
+        ntp=ntp_report.ntp(settings, clock),
         enabled=settings.enabled,
         protocol=settings.protocol,
         discipline=settings.discipline,
@@ -65,6 +71,12 @@ def status(
     )
 
 
+def _last_sync_time(watch: Watch, clock: SystemClock) -> str | None:
+    """Return when the clock's source was last known to be followed, be it PTP or NTP."""
+    times_ns = [time_ns for time_ns in (watch.last_sync_ns, clock.last_ntp_sync_ns) if time_ns]
+    return iso(max(times_ns)) if times_ns else None
+
+
 def offset(samples: tuple[Sample, ...], now_s: float) -> Offset:
     """Return the figures of some offsets, the newest last."""
     offsets = [sample.offset_ns for sample in samples]
@@ -84,10 +96,6 @@ def _percentile_95(sizes: list[float]) -> float:
     if len(sizes) == 1:
         return sizes[0]
     return statistics.quantiles(sizes, n=_P95 + 1, method="inclusive")[-1]
-
-
-def _iso(at_ns: int) -> str:
-    return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(timespec="milliseconds")
 
 
 def _path_delay_ns(seen: Seen | None, reading: Reading | None) -> float | None:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from chronovisor.clock.ntp_settings import Fallback, NtpConfig
 from chronovisor.clock.ptp_settings import ProfileName, PtpRole, UnicastMasterTable
 
 OptionValue = bool | int | float | str
@@ -28,6 +29,7 @@ class Protocol(StrEnum):
     """What keeps this host's time (vSphere HostDateTimeConfig.protocol)."""
 
     PTP = "ptp"
+    NTP = "ntp"
 
 
 class DeviceType(StrEnum):
@@ -215,17 +217,18 @@ class PtpConfig(_Settings):
 
 
 class PassthroughOptions(_Settings):
-    """linuxptp options that go to one program as they are, by namespace (as in trx.conf)."""
+    """Options that go to one program as they are, by namespace (as in trx.conf)."""
 
     ptp4l: Annotated[Options, Field(description="Options of ptp4l as a whole")] = {}
     phc2sys: Annotated[Options, Field(description="Options of phc2sys")] = {}
+    chrony: Annotated[Options, Field(description="Directives of chronyd")] = {}
 
 
 class SystemTime(_Settings):
     """How this host keeps time: the Config Store key `host/system/system_time`."""
 
     enabled: Annotated[
-        bool, Field(description="Keep time here; needs at least one port with a device")
+        bool, Field(description="Keep time here; needs a port with a device, or an NTP server")
     ] = False
     protocol: Annotated[Protocol, Field(description="What keeps the time")] = Protocol.PTP
     discipline: Annotated[
@@ -233,6 +236,10 @@ class SystemTime(_Settings):
         Field(description="system_clock steers CLOCK_REALTIME; monitor measures, touches no clock"),
     ] = Discipline.SYSTEM_CLOCK
     ptp_config: Annotated[PtpConfig, Field(description="PTP of this host")] = PtpConfig()
+    ntp_config: Annotated[NtpConfig, Field(description="NTP of this host")] = NtpConfig()
+    fallback: Annotated[Fallback, Field(description="With protocol ptp: NTP while PTP is lost")] = (
+        Fallback()
+    )
     calibration_delay_ns: Annotated[
         int,
         Field(
@@ -245,14 +252,29 @@ class SystemTime(_Settings):
         int, Field(ge=0, le=7, description="How much the daemons log, as in syslog(3)")
     ] = 6  # ptp4l's own default
     options: Annotated[
-        PassthroughOptions, Field(description="linuxptp options that have no setting of their own")
+        PassthroughOptions, Field(description="Options that have no setting of their own")
     ] = PassthroughOptions()
 
     @model_validator(mode="after")
-    def _enabled_has_a_port(self) -> "SystemTime":
-        if self.enabled and not self.ptp_config.active_ports():
+    def _has_a_source(self) -> "SystemTime":
+        ptp = self.protocol is Protocol.PTP
+        if self.enabled and ptp and not self.ptp_config.active_ports():
             raise ValueError("enabled needs at least one port with a device")
+        if self.enabled and not ptp and not self.ntp_config.server:
+            raise ValueError("protocol ntp needs at least one ntp_config.server")
+        if self.fallback.enabled and not self.ntp_config.server:
+            raise ValueError("fallback needs at least one ntp_config.server")
         return self
+
+    @property
+    def falls_back(self) -> bool:
+        """Return whether NTP takes over while PTP is lost."""
+        return self.enabled and self.protocol is Protocol.PTP and self.fallback.enabled
+
+    @property
+    def needs_ntp(self) -> bool:
+        """Return whether NTP is measured here, to follow it now or when PTP is lost."""
+        return self.falls_back or (self.enabled and self.protocol is Protocol.NTP)
 
 
 PATH: Literal["host/system/system_time"] = "host/system/system_time"

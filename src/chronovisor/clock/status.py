@@ -6,6 +6,7 @@ it is not known now.
 
 from pydantic import BaseModel, ConfigDict
 
+from chronovisor.clock.arbiter import Owner, Phase
 from chronovisor.clock.state import ClockState
 
 
@@ -102,6 +103,53 @@ class Port(_Status):
     sent: MessageCounters | None
 
 
+class SystemClockOwner(_Status):
+    """Who may set the system clock, and what would change that.
+
+    `awaited_for_s` is how long until then, None where it is no matter of time.
+    """
+
+    owner: Owner
+    phase: Phase
+    reason: str
+    since: str | None
+    awaited: str
+    awaited_for_s: float | None
+
+
+class NtpServer(_Status):
+    """A server as chronyd sees it. `reach` has a bit for each of the last eight polls.
+
+    `offset_ns` is the last measurement, relative to the time that chronyd keeps; `jitter_ns` the
+    deviation over all `samples`.
+    """
+
+    name: str
+    address: str | None
+    state: str
+    falseticker: bool
+    stratum: int
+    poll_s: float
+    reach: int
+    age_s: int | None
+    offset_ns: int | None
+    jitter_ns: int | None
+    samples: int
+
+
+class Ntp(_Status):
+    """What chronyd says. `offset_ns` is the system clock minus NTP's time.
+
+    `distance_ns` is how far NTP itself may be off: half the root delay and the root dispersion.
+    """
+
+    available: bool
+    reason: str
+    offset_ns: int | None
+    distance_ns: int | None
+    servers: tuple[NtpServer, ...]
+
+
 class ClockStatus(_Status):
     """All that is known of this host's clock.
 
@@ -114,6 +162,9 @@ class ClockStatus(_Status):
     reason: str
     since: str
     last_sync_time: str | None
+    in_fallback_state: bool
+    system_clock: SystemClockOwner
+    ntp: Ntp | None
     enabled: bool
     protocol: str
     discipline: str

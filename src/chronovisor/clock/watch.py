@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from chronovisor.clock import devices
+from chronovisor.clock.arbiter import PtpEvidence
 from chronovisor.clock.engine import Engine
 from chronovisor.clock.kernel_clock import boottime_s
 from chronovisor.clock.memory import MemoryFile
 from chronovisor.clock.observe import Observer
 from chronovisor.clock.ptp import Announcers, AnnounceSource, PortIdentity, PortState
 from chronovisor.clock.reading import Reading
-from chronovisor.clock.settings import Discipline, SystemTime, TimeStamping
+from chronovisor.clock.settings import Discipline, Protocol, SystemTime, TimeStamping
 from chronovisor.clock.state import (
     ClockState,
     Daemon,
@@ -47,8 +48,16 @@ class Watch:
     """Judges the clock's state from what the PTP engine, the kernel and the network say."""
 
     def __init__(
-        self, supervisor: Supervisor, engine: Engine, memory: MemoryFile, publish: Publish
+        self,
+        supervisor: Supervisor,
+        engine: Engine,
+        memory: MemoryFile,
+        publish: Publish,
+        *,
+        judge_other: Callable[[], Verdict],
     ) -> None:
+        """Watch later, see `run`; `judge_other` judges a clock whose protocol is not PTP."""
+        self._judge_other = judge_other
         self._supervisor = supervisor
         self._engine = engine
         self._worlds: dict[str, World] = {}
@@ -62,6 +71,7 @@ class Watch:
         self.verdict = Verdict(ClockState.UNSYNCHRONIZED, "visord has just started")
         self.since_ns = time.time_ns()
         self.last_sync_ns: int | None = None
+        self._last_offset_s = self._memory.synchronized_until_s
         self.observer: Observer | None = None
         self.announcers: dict[str, Announcers] = {}
         self.devices: dict[str, devices.Device | None] = {}
@@ -77,7 +87,7 @@ class Watch:
         """Return what decides whom to ask and where to listen."""
         devices = tuple(port.device for port in settings.ptp_config.active_ports())
         engine = self._engine.chosen(settings)
-        return settings.enabled, engine.name, engine.target(settings), devices
+        return _speaks_ptp(settings), engine.name, engine.target(settings), devices
 
     def wake(self) -> None:
         """Have the state judged now: something changed."""
@@ -119,7 +129,7 @@ class Watch:
     async def _follow(self, settings: SystemTime) -> None:
         self.observer = None
         self.announcers = {}
-        if settings.enabled:
+        if _speaks_ptp(settings):
             self.observer = self._engine.chosen(settings).observer(
                 settings, self._memory.grandmaster, self.wake
             )
@@ -127,7 +137,7 @@ class Watch:
         async with asyncio.TaskGroup() as tasks:
             if self.observer:
                 tasks.create_task(self.observer.run())
-            for port in settings.ptp_config.active_ports() if settings.enabled else ():
+            for port in settings.ptp_config.active_ports() if self.observer else ():
                 self.announcers[port.device] = watch = Announcers(port.device)
                 tasks.create_task(_listen(watch))
 
@@ -143,10 +153,12 @@ class Watch:
         """Judge the state from what is known at this moment."""
         now_s = boottime_s()
         evidence = self._evidence()
-        verdict = judge(evidence, self._memory, now_s)
+        other = self._settings.enabled and not _speaks_ptp(self._settings)
+        verdict = self._judge_other() if other else judge(evidence, self._memory, now_s)
         self._memory = remember(evidence, self._memory, verdict, now_s)
         if verdict.state.synchronized:
             self.last_sync_ns = time.time_ns()
+            self._last_offset_s = evidence.samples[-1].at_s if evidence.samples else now_s
         changed = verdict.state is not self.verdict.state
         self.verdict = verdict
         if changed:
@@ -156,6 +168,13 @@ class Watch:
             with contextlib.suppress(Unavailable):
                 self._memory_file.write(self._memory, verdict)
         self._publish_sample(evidence)
+
+    def ptp_evidence(self) -> PtpEvidence:
+        """Return what the system clock's arbiter is told of PTP."""
+        if not _speaks_ptp(self._settings):
+            return PtpEvidence()
+        synchronized = self.verdict.state.synchronized
+        return PtpEvidence(synchronized, self._last_offset_s, self.verdict.reason)
 
     def _publish_sample(self, evidence: Evidence) -> None:
         if not evidence.samples or evidence.samples[-1].at_s == self._sampled_at_s:
@@ -234,6 +253,10 @@ class Watch:
         """Return what is known of the clock port that announces itself by this identity."""
         found = (watch.find(port, domain) for watch in self.announcers.values())
         return next((source for source in found if source), None)
+
+
+def _speaks_ptp(settings: SystemTime) -> bool:
+    return settings.enabled and settings.protocol is Protocol.PTP
 
 
 def _announce_timeout_s(source: AnnounceSource) -> float:

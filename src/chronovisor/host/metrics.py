@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from chronovisor.clock.arbiter import Owner, Phase
 from chronovisor.clock.state import ClockState
 from chronovisor.clock.status import ClockStatus
 from chronovisor.config import ConfigStore
@@ -38,6 +39,8 @@ class _Snapshot(Collector):
         yield from _worlds(self._worlds)
         if self._clock:
             yield from _clock(self._clock)
+            yield from _owner(self._clock)
+            yield from _ntp(self._clock)
             yield from _ports(self._clock)
 
 
@@ -87,6 +90,34 @@ def _clock(clock: ClockStatus) -> Iterator[Metric]:
     if clock.grandmaster and clock.grandmaster.steps_removed is not None:
         text = "Boundary clocks between the grandmaster and this host, plus one."
         yield _gauge("clock_steps_removed", text, clock.grandmaster.steps_removed)
+
+
+def _owner(clock: ClockStatus) -> Iterator[Metric]:
+    owners = _labelled("system_clock_owner", "Who may set the system clock, 1 at who may.", "owner")
+    for owner in Owner:
+        owners.add_metric([owner], clock.system_clock.owner is owner)
+    yield owners
+    phases = _labelled("system_clock_phase", "Phase of the clock, 1 at the one it is in.", "phase")
+    for phase in Phase:
+        phases.add_metric([phase], clock.system_clock.phase is phase)
+    yield phases
+    text = "Whether NTP owns the system clock because PTP is lost."
+    yield _gauge("clock_in_fallback", text, clock.in_fallback_state)
+
+
+def _ntp(clock: ClockStatus) -> Iterator[Metric]:
+    if clock.ntp is None:
+        return
+    if clock.ntp.offset_ns is not None:
+        text = "The system clock minus NTP's time."
+        yield _gauge("ntp_offset_seconds", text, clock.ntp.offset_ns / 1e9)
+    reach = _labelled("ntp_server_reach", "Polls answered of the last eight.", "server")
+    liars = _labelled("ntp_server_falseticker", "Whether others outvote the server.", "server")
+    for server in clock.ntp.servers:
+        reach.add_metric([server.name], server.reach.bit_count())
+        liars.add_metric([server.name], server.falseticker)
+    yield reach
+    yield liars
 
 
 def _ports(clock: ClockStatus) -> Iterator[Metric]:

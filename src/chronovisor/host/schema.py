@@ -1,5 +1,6 @@
 """The Config Store's schema: every key of every plane, in one place."""
 
+from chronovisor.clock.chrony import directives
 from chronovisor.clock.engine import Engine
 from chronovisor.clock.settings import PATH, SystemTime
 from chronovisor.config import Registry
@@ -23,7 +24,7 @@ def registry(engine: Engine) -> Registry:
 
     def check_system_time(settings: object) -> list[Problem]:
         assert isinstance(settings, SystemTime)
-        return engine.check(settings)
+        return [*engine.check(settings), *directives.check(settings)]
 
     keys = Registry()
     keys.register(PATH, SystemTime, description="How this host keeps time", check=check_system_time)

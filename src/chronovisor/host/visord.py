@@ -272,6 +272,10 @@ class Visord:
         verdict = self.clock.verdict
         if not verdict.state.well:
             reasons.append(f"clock is {verdict.state}: {verdict.reason}")
+        system_clock = self.clock.system_clock
+        if not system_clock.well:
+            decision = system_clock.decision
+            reasons.append(f"system clock is in {decision.phase}: {decision.reason}")
         condition = Condition.DEGRADED if reasons else Condition.OK
         return Part(name="clock", condition=condition, reason="; ".join(reasons))
 

@@ -216,7 +216,7 @@ def test_flapping_sources_do_not_flap_the_clock(
     moments: list[tuple[bool, NtpEvidence, float]],
 ) -> None:
     owners = play(moments)
-    taken_s = {}
+    taken_s: dict[str, float] = {}
     before = Owner.PTP
     for now_s, owner in owners:
         if owner is not before:

@@ -10,6 +10,7 @@ from chronovisor.clock.engine import Engine
 from chronovisor.clock.memory import MemoryFile
 from chronovisor.clock.observe import Observer
 from chronovisor.clock.settings import PtpConfig, PtpPort, SystemTime
+from chronovisor.clock.state import Verdict
 from chronovisor.clock.watch import Watch
 from chronovisor.worlds import Supervisor, World
 
@@ -34,8 +35,13 @@ def watch_in(base: Path) -> Watch:
     def ignore(kind: str, data: dict[str, Any]) -> None:
         del kind, data
 
+    def no_ntp() -> Verdict:
+        raise AssertionError("the protocol is PTP")
+
     memory = MemoryFile(base / "memory.json")
-    return Watch(NoWorlds(base / "worlds"), Engine(base / "clock"), memory, ignore)
+    return Watch(
+        NoWorlds(base / "worlds"), Engine(base / "clock"), memory, ignore, judge_other=no_ntp
+    )
 
 
 @contextlib.asynccontextmanager

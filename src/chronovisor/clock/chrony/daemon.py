@@ -12,6 +12,7 @@ Unix socket in a directory of its own.
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from chronovisor.clock.chrony.client import LONGEST_NAME
 from chronovisor.clock.chrony.directives import lines
 from chronovisor.clock.ntp_settings import NtpServer
 from chronovisor.clock.settings import Protocol, SystemTime
-from chronovisor.errors import InvalidInput
+from chronovisor.errors import InvalidInput, Problem
 
 WORLD = "chronyd"
 MAX_SLEW_PPM = {Protocol.NTP: 500, Protocol.PTP: 100}
@@ -132,6 +133,14 @@ def drift_text(frequency_ppb: float) -> str:
     chronyd counts the other way: it writes by how much the clock would be fast without correction.
     """
     return f"{-frequency_ppb / 1e3:.6f} {HANDOVER_SKEW_PPM:.6f}\n"
+
+
+def check(settings: SystemTime) -> list[Problem]:
+    """Return what keeps this machine from running chronyd, where the settings need it."""
+    if not settings.needs_ntp or shutil.which(WORLD):
+        return []
+    text = "chronyd is not installed on this host; install chrony (its service stays disabled)"
+    return [Problem("ntp_config.server", text)]
 
 
 def environment() -> dict[str, str]:

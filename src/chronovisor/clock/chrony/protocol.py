@@ -26,6 +26,7 @@ _SOURCE = struct.Struct("!20sHHHHHHIIII")
 _TRACKING = struct.Struct("!I20sHHIIIIIIIIIIII")
 _STATISTICS = struct.Struct("!I20sIIIIIIII")
 _NAME = struct.Struct("!256s")
+_LONGEST_POLL = 32  # chrony's own is 24
 _INET4, _INET6, _ID = 1, 2, 3  # addressing.h
 _NO_HIGH_SECONDS = 0x7FFFFFFF  # candm.h: TV_NOHIGHSEC
 _EXPONENT_BITS, _FRACTION_BITS = 7, 25  # candm.h: Float
@@ -163,6 +164,8 @@ def source(data: bytes) -> Source:
     except ValueError:
         raise ProtocolError(f"chronyd names state {state} of a source") from None
     signed = poll - 0x10000 if poll & 0x8000 else poll
+    if abs(signed) > _LONGEST_POLL:
+        raise ProtocolError(f"chronyd names a poll interval of 2^{signed} s")
     return Source(
         address, signed, stratum, known, reach & 0xFF, age_s, number(offset), number(error)
     )

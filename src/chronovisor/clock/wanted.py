@@ -1,0 +1,78 @@
+"""Which daemons run, given who owns the system clock, and which of them may set it."""
+
+from dataclasses import replace
+
+from chronovisor.clock.arbiter import Owner
+from chronovisor.clock.chrony import daemon as chronyd
+from chronovisor.clock.engine import Engine
+from chronovisor.clock.plan import RESTARTS, Wanted, WantedDaemon
+from chronovisor.clock.settings import Discipline, Options, Protocol, SystemTime
+from chronovisor.worlds import WorldSpec
+
+LOCK = "system-clock"
+"""Held by whatever process may set the system clock, for as long as it lives. The plan's order
+keeps them apart; this does where a plan is late or a process is not what it should be."""
+
+_FIRST_STEP = "first_step_threshold"
+
+
+def wanted(
+    settings: SystemTime, engine: Engine, paths: chronyd.Paths, owner: Owner, *, may_step: bool
+) -> Wanted:
+    """Return what should run. `may_step`: the clock has not been right since the boot.
+
+    Raises `NotFound` where the PTP engine is not installed.
+    """
+    found = Wanted()
+    if settings.enabled and settings.protocol is Protocol.PTP:
+        found = _ptp(settings, engine, steers=owner is Owner.PTP, may_step=may_step)
+    if settings.needs_ntp:
+        ntp = _ntp(settings, paths, steers=owner is Owner.NTP, may_step=may_step)
+        found = replace(found, daemons=(*found.daemons, ntp))
+    return replace(found, daemons=tuple(map(_locked, found.daemons)))
+
+
+def _locked(daemon: WantedDaemon) -> WantedDaemon:
+    """Return a daemon that may set the system clock with the lock of those who may."""
+    return replace(daemon, spec=replace(daemon.spec, lock=LOCK)) if daemon.steers else daemon
+
+
+def _ptp(settings: SystemTime, engine: Engine, *, steers: bool, may_step: bool) -> Wanted:
+    """Return PTP's part. A daemon that may not set the clock goes on measuring.
+
+    What may step a clock at its start no longer does so once the clock has been right: a clock that
+    runs is slewed. The generation stays that of the full text, so a clock that has come right
+    restarts nothing.
+    """
+    full = engine.wanted(settings, steers=steers)
+    if may_step or not steers:
+        return full
+    quiet = {one.spec.name: one for one in engine.wanted(_never_stepping(settings)).daemons}
+    daemons = (
+        replace(one, text=quiet[one.spec.name].text) if one.steers else one for one in full.daemons
+    )
+    return replace(full, daemons=tuple(daemons))
+
+
+def _never_stepping(settings: SystemTime) -> SystemTime:
+    """Return settings with which no start steps the clock, unless an option says otherwise."""
+    options = settings.options
+    quiet: dict[str, Options] = {
+        name: {_FIRST_STEP: 0} | getattr(options, name) for name in ("ptp4l", "phc2sys")
+    }
+    return settings.model_copy(update={"options": options.model_copy(update=quiet)})
+
+
+def _ntp(
+    settings: SystemTime, paths: chronyd.Paths, *, steers: bool, may_step: bool
+) -> WantedDaemon:
+    steers = steers and settings.discipline is Discipline.SYSTEM_CLOCK
+    spec = WorldSpec(
+        name=chronyd.WORLD,
+        argv=chronyd.argv(paths, steers=steers),
+        env=chronyd.environment(),
+        restart=RESTARTS,
+        generation=chronyd.generation(settings, paths, steers=steers),
+    )
+    text = chronyd.config_text(settings, paths, steers=steers, may_step=may_step)
+    return WantedDaemon(spec, paths.config, text, {}, steers, paths.drift if steers else None)
