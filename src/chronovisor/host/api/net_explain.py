@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from chronovisor.errors import ChronovisorError, InvalidInput, Problem
 from chronovisor.host.api import problems
 from chronovisor.host.api.context import visord_of
-from chronovisor.host.api.peer import writer
+from chronovisor.host.api.peer import Peer, writer
 from chronovisor.net.explain import Finding, Path, Question, Service, resolve
 from chronovisor.net.settings import IpProtocol
 from chronovisor.net.trace import Selection, Trace
@@ -21,6 +21,7 @@ router = APIRouter(prefix="/v1/net", tags=["net"])
 
 _HIGHEST_PORT = 65535
 
+Writer = Annotated[Peer, Depends(writer)]
 ToQuery = Annotated[str, Query(alias="to", description="An address, or the id of a port.")]
 FromQuery = Annotated[
     str, Query(alias="from", description="Where from: likewise. Without it, this host.")
@@ -64,9 +65,10 @@ async def explain(
     )
 
 
-@router.get("/trace", response_class=StreamingResponse, dependencies=[Depends(writer)])
+@router.get("/trace", response_class=StreamingResponse)
 async def trace(
     request: Request,
+    _: Writer,
     to: ToQuery,
     source: FromQuery = "",
     service: ServiceQuery = "",
@@ -84,11 +86,11 @@ async def trace(
     return StreamingResponse(_steps(followed, duration_s), media_type="text/event-stream")
 
 
-async def _steps(followed: Trace, timeout_s: float) -> AsyncIterator[str]:
+async def _steps(followed: Trace, duration_s: float) -> AsyncIterator[str]:
     with followed:
         yield _event("hello", {})
         try:
-            async for step in followed.steps(timeout_s):
+            async for step in followed.steps(duration_s):
                 yield _event("step", asdict(step))
         except ChronovisorError as error:
             yield _event("problem", problems.document(error))
