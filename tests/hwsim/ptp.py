@@ -13,9 +13,12 @@ UDP_E2E = ("-4", "-E", *RATES)
 UDP6_E2E = ("-6", "-E", *RATES)
 ETHERNET_P2P = ("-2", "-P", *PEER_RATES)
 
-PATIENT = {"tx_timestamp_timeout": 100, "sanity_freq_limit": 0}
-"""Options without which ptp4l takes the guest's slowness for a fault: it waits 1 ms for a transmit
-stamp, and a packet that it reads 25 ms late looks to it as if the clock had jumped by as much."""
+STAMPS_MAY_TAKE_MS = 100
+"""ptp4l gives up on a transmit stamp after this; its default of 1 ms is too short for the guest."""
+
+PATIENT = {"tx_timestamp_timeout": STAMPS_MAY_TAKE_MS, "sanity_freq_limit": 0}
+"""Options without which ptp4l takes the guest's slowness for a fault: a packet that it reads 25 ms
+late looks to it as if the clock had jumped by as much."""
 
 
 def ptp4l(
