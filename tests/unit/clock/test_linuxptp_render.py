@@ -26,6 +26,7 @@ from chronovisor.clock.linuxptp import (
     render_phc2sys,
     render_ptp4l,
 )
+from chronovisor.clock.ptp_settings import PtpRole
 from chronovisor.clock.settings import (
     DelayMechanism,
     Discipline,
@@ -383,3 +384,25 @@ def test_an_option_decides_before_the_clocks() -> None:
     wanted = host(*PORTS, ptp4l={"boundary_clock_jbod": 1})
     ptp4l = render_ptp4l(wanted, OLD, PATHS, {"eth0": 3, "eth1": 3})
     assert "boundary_clock_jbod 1" in ptp4l.text
+
+
+@pytest.mark.parametrize(
+    ("role", "clocks", "argv"),
+    [
+        ("boundary", {"eth0": 3, "eth1": 4}, True),
+        ("boundary", {"eth0": 3, "eth1": 3}, False),
+        ("client", {"eth0": 3, "eth1": 4}, False),
+    ],
+)
+def test_a_boundary_clock_keeps_its_clocks_together_whosever_the_system_clock_is(
+    role: str, clocks: dict[str, int], argv: bool
+) -> None:
+    """Otherwise it would serve a clock that nobody sets, as soon as its own master is back."""
+    wanted = host(*PORTS)
+    config = wanted.ptp_config.model_copy(update={"role": PtpRole(role)})
+    wanted = wanted.model_copy(update={"ptp_config": config})
+    phc2sys = render_phc2sys(wanted, OLD, PATHS, clocks, steers=False)
+    assert (phc2sys is not None) == argv
+    if phc2sys is not None:
+        assert "-a" in phc2sys.argv
+        assert "-r" not in phc2sys.argv

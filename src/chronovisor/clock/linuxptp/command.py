@@ -38,13 +38,16 @@ def phc2sys_argv(
     domain: int,
     source: str | None,
     options: Mapping[str, str],
+    steers: bool = True,
     program: str = "phc2sys",
 ) -> tuple[str, ...]:
     """Return the command line of phc2sys; `options` are those for which `in_file` is false.
 
-    `source` is the device whose clock has the time, None where only ptp4l knows.
+    `source` is the device whose clock has the time, None where only ptp4l knows. Unless it
+    `steers` the system clock it keeps the NICs' clocks together alone.
     """
-    clocks = ("-a", "-r") if source is None else ("-s", source, "-c", "CLOCK_REALTIME", "-w")
+    automatic = ("-a", "-r") if steers else ("-a",)
+    clocks = automatic if source is None else ("-s", source, "-c", "CLOCK_REALTIME", "-w")
     letters = {"u": str(SUMMARY_UPDATES)} | dict(options)
     return (
         program,

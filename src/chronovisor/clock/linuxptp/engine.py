@@ -58,17 +58,18 @@ class Linuxptp:
         """Return ptp4l and, where a NIC's clock is to be carried on, phc2sys.
 
         With hardware time stamps ptp4l steers the NIC's clock alone, so it goes on where the
-        system clock is another's; with software time stamps it then measures only.
+        system clock is another's; with software time stamps it then measures only. A boundary
+        clock on several NICs keeps their clocks together, whosever the system clock is.
         """
         if self.release is None:
             raise NotFound(self._missing, hint=self._hint)
         through_nic = needs_phc2sys(settings, self.catalogue)
         if not steers and not through_nic:
             settings = settings.model_copy(update={"discipline": Discipline.MONITOR})
+        clocks = hardware_clocks(settings)
         return tuple(
             _daemon(one, steers=steers and through_nic == (one.program == "phc2sys"))
-            for one in render(settings, self.release, self.paths, hardware_clocks(settings))
-            if steers or one.program != "phc2sys"
+            for one in render(settings, self.release, self.paths, clocks, steers=steers)
         )
 
     def target(self, settings: SystemTime) -> tuple[object, ...]:

@@ -26,7 +26,7 @@ from chronovisor.clock.linuxptp.options import (
 )
 from chronovisor.clock.linuxptp.paths import Paths
 from chronovisor.clock.profiles import expand
-from chronovisor.clock.ptp_settings import transport_of
+from chronovisor.clock.ptp_settings import PtpRole, transport_of
 from chronovisor.clock.settings import SystemTime
 
 LIVE = ("priority1", "priority2")
@@ -73,15 +73,21 @@ class Change:
 
 
 def render(
-    settings: SystemTime, release: Release, paths: Paths, clocks: Clocks | None = None
+    settings: SystemTime,
+    release: Release,
+    paths: Paths,
+    clocks: Clocks | None = None,
+    *,
+    steers: bool = True,
 ) -> tuple[Rendered, ...]:
     """Return the daemons that these settings want, in the order in which they start.
 
-    The settings must have passed `check_settings` for this release.
+    The settings must have passed `check_settings` for this release. Without `steers` the system
+    clock is another's for now.
     """
     if not settings.enabled:
         return ()
-    phc2sys = render_phc2sys(settings, release, paths, clocks)
+    phc2sys = render_phc2sys(settings, release, paths, clocks, steers=steers)
     ptp4l = render_ptp4l(settings, release, paths, clocks)
     return (ptp4l,) if phc2sys is None else (ptp4l, phc2sys)
 
@@ -119,12 +125,24 @@ def _tables(settings: SystemTime) -> tuple[Table, ...]:
 
 
 def render_phc2sys(
-    settings: SystemTime, release: Release, paths: Paths, clocks: Clocks | None = None
+    settings: SystemTime,
+    release: Release,
+    paths: Paths,
+    clocks: Clocks | None = None,
+    *,
+    steers: bool = True,
 ) -> Rendered | None:
-    """Return what phc2sys is given, None where it is not needed (see `needs_phc2sys`)."""
+    """Return what phc2sys is given, None where it is not needed (see `needs_phc2sys`).
+
+    Where it may not steer the system clock it is needed by a boundary clock of several clocks
+    alone: ptp4l sets the one that follows, and the others are what is served.
+    """
     known = catalogue(release)
     settings = expand(settings, known).settings
-    if not needs_phc2sys(settings, known):
+    devices = [port.device for _, port in positions(settings)]
+    alone = len(devices) == 1 or one_clock(devices, clocks)
+    serves = settings.ptp_config.role is PtpRole.BOUNDARY and not alone
+    if not needs_phc2sys(settings, known) or not (steers or serves):
         return None
     whole = {
         "logging_level": str(settings.log_level),
@@ -138,13 +156,12 @@ def render_phc2sys(
     for name, given in passed_through(known, settings.options.phc2sys, "").items():
         chosen = whole if in_file(name) else arguments
         chosen[name] = normal(LETTERS.get(name) or known.options.get(name), given.text)
-    devices = [port.device for _, port in positions(settings)]
-    alone = len(devices) == 1 or one_clock(devices, clocks)
     argv = phc2sys_argv(
         paths,
         domain=settings.ptp_config.domain,
         source=devices[0] if alone else None,
         options=arguments,
+        steers=steers,
     )
     return _rendered("phc2sys", known, [("global", whole)], argv, paths)
 
