@@ -229,5 +229,6 @@ def _options(text: str) -> dict[tuple[str, str], str]:
             section = "" if section == "global" else section
         elif line and not line.startswith("#"):
             name, _, value = line.partition(" ")
-            found[section, name] = value
+            before = found.get((section, name))  # a table has a line for each of its masters
+            found[section, name] = value if before is None else f"{before}, {value}"
     return found

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chronovisor.clock.plan import Observed, Wanted, WantedDaemon, plan
+from chronovisor.clock.plan import Observed, Wanted, WantedDaemon, changes, plan
 from chronovisor.worlds import WorldSpec
 
 FILE = Path("/run/x/ptp4l.conf")
@@ -75,3 +75,10 @@ def test_plan(wanted: Wanted, observed: Observed, actions: list[str]) -> None:
     found = plan(wanted, observed)
     assert [str(action) for action in found] == actions
     assert all(action.reason for action in found)
+
+
+def test_every_master_of_a_table_counts() -> None:
+    table = "[unicast_master_table]\ntable_id 1\nUDPv4 192.0.2.{}\nUDPv4 192.0.2.9\n"
+    new = replace(PTP4L, text=table.format(2))
+    said = "UDPv4 192.0.2.1, 192.0.2.9 -> 192.0.2.2, 192.0.2.9 on unicast_master_table"
+    assert changes(table.format(1), new) == said
