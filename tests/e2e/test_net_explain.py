@@ -1,5 +1,6 @@
 """`visorctl net explain` and `net trace` as an operator has them: what visord does not mend."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from chronovisor.errors import InvalidInput, NotFound
 from visords import until
 from vm_hosts import VmHost, reaches, vm_host
 from wired_hosts import ping, port
@@ -60,6 +62,20 @@ def test_bad_questions_are_refused(host: VmHost) -> None:
     assert "tcp/443" in host.refused("net", "explain", "vm1", "--tcp", "0")
     assert "exclude" in host.refused("net", "explain", "vm1", "--tcp", "1", "--icmp")
     assert "'vm7' is neither" in host.refused("net", "trace", "vm7", code=4)
+
+
+ODD = ("::", "255.255.255.255", "127.0.0.1", "fe80::1%eth0", "fe80::7%tap1", "::ffff:1.2.3.4",
+       "ff02::1", "224.0.0.1", "0.0.0.0", "bare", "10.5.0.1", "", "é", "a" * 5000)  # fmt: skip
+
+
+@pytest.mark.parametrize("service", ["", "icmp", "tcp/x", "tcp/²"])
+def test_odd_questions_are_answered_or_refused(host: VmHost, service: str) -> None:
+    host.add("bare", 3, addresses=[])
+    for target in ODD:
+        for source in ("", "vm1", "::1", "bare", "0.0.0.0"):
+            with contextlib.suppress(InvalidInput, NotFound):
+                query = {"to": target, "from": source, "service": service}
+                assert host.client.get("/v1/net/explain", **query)["findings"]
 
 
 def test_what_visord_does_not_mend_is_named(host: VmHost) -> None:

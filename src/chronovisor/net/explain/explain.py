@@ -94,7 +94,9 @@ def _routes(path: Path, concerned: tuple[Concern, ...], seen: Observed) -> Itera
         asked.setdefault(end.role, []).append(way)
     # A packet is refused also where the way back to its sender is broken: that one is named.
     whole = not any(
-        True for one in concerned for _ in route.faults(one, asked[one.end.role], seen, whole=False)
+        True
+        for one in concerned
+        for _ in route.faults(one, asked.get(one.end.role, []), seen, whole=False)
     )
     for end in path.ends:
         if end.role not in asked:
