@@ -18,10 +18,11 @@ def main(arguments: list[str]) -> int:
     """Return pytest's exit code."""
     kernel = debian_kernel()
     module = build(kernel).read_bytes()
+    where = () if any(word.startswith("tests/") for word in arguments) else ("tests/hwsim",)
     with Machine(kernel, root=Path("/"), memory_mib=MEMORY_MIB, files={MODULE: module}) as machine:
         print(f"hwsim: guest with kernel {kernel.release} is up", flush=True)
         done = machine.run(
-            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/hwsim", *arguments),
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *where, *arguments),
             env={IN_GUEST: f"/run/guest/files/{MODULE}"},
             cwd=str(CHECKOUT),
             deadline_s=DEADLINE_S,
