@@ -21,6 +21,7 @@ from chronovisor.clock.state import (
     ClockState,
     Daemon,
     Evidence,
+    Memory,
     PortSeen,
     Verdict,
     judge,
@@ -155,10 +156,13 @@ class Watch:
         evidence = self._evidence()
         other = self._settings.enabled and not _speaks_ptp(self._settings)
         verdict = self._judge_other() if other else judge(evidence, self._memory, now_s)
-        self._memory = remember(evidence, self._memory, verdict, now_s)
+        self._memory = (
+            Memory() if other else remember(evidence, self._memory, verdict, now_s)
+        )  # what NTP did says nothing of a grandmaster
         if verdict.state.synchronized:
             self.last_sync_ns = time.time_ns()
-            self._last_offset_s = evidence.samples[-1].at_s if evidence.samples else now_s
+            if evidence.samples:
+                self._last_offset_s = evidence.samples[-1].at_s
         changed = verdict.state is not self.verdict.state
         self.verdict = verdict
         if changed:

@@ -1,0 +1,97 @@
+"""Who runs and who steers, by owner; and that a clock which has been right is not stepped."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from chronovisor.clock.arbiter import Owner
+from chronovisor.clock.catalogue import Release
+from chronovisor.clock.chrony.daemon import Paths
+from chronovisor.clock.engine import Engine
+from chronovisor.clock.plan import Wanted
+from chronovisor.clock.settings import SystemTime
+from chronovisor.clock.wanted import LOCK, wanted
+
+HERE = Path("/run/chronovisor/clock")
+
+
+def goal(
+    owner: Owner, *, stamps: str = "hardware", may_step: bool = True, **more: object
+) -> Wanted:
+    """Return what runs under an owner."""
+    engine = Engine(HERE)
+    engine.linuxptp.release = Release(3, 1, 1)
+    settings = SystemTime.model_validate(
+        {
+            "enabled": True,
+            "ptp_config": {"port": [{"index": 0, "device": "eth0", "time_stamping": stamps}]},
+            "ntp_config": {"server": ["10.0.0.1"]},
+            "fallback": {"enabled": True},
+            **more,
+        }
+    )
+    return wanted(settings, engine, Paths(HERE), owner, may_step=may_step)
+
+
+CASES = [
+    (Owner.PTP, "hardware", ["ptp4l", "phc2sys", "chronyd"], ["phc2sys"]),
+    (Owner.NTP, "hardware", ["ptp4l", "chronyd"], ["chronyd"]),
+    (Owner.NOBODY, "hardware", ["ptp4l", "chronyd"], []),
+    (Owner.PTP, "software", ["ptp4l", "chronyd"], ["ptp4l"]),
+    (Owner.NTP, "software", ["ptp4l", "chronyd"], ["chronyd"]),
+    (Owner.NOBODY, "software", ["ptp4l", "chronyd"], []),
+]
+
+
+@pytest.mark.parametrize(("owner", "stamps", "runs", "steers"), CASES)
+def test_who_runs_and_who_steers(
+    owner: Owner, stamps: str, runs: list[str], steers: list[str]
+) -> None:
+    found = goal(owner, stamps=stamps).daemons
+    assert [one.spec.name for one in found] == runs
+    assert [one.spec.name for one in found if one.steers] == steers
+    assert [one.spec.name for one in found if one.spec.lock == LOCK] == steers
+    chronyd = found[-1]
+    assert ("-x" in chronyd.spec.argv) is (owner is not Owner.NTP)
+    ptp4l = found[0]
+    free = stamps == "software" and owner is not Owner.PTP
+    assert f"free_running {int(free)}\n" in ptp4l.text
+
+
+@pytest.mark.parametrize("stamps", ["hardware", "software"])
+def test_a_clock_that_has_been_right_is_not_stepped_and_nothing_restarts(stamps: str) -> None:
+    first = {one.spec.name: one for one in goal(Owner.PTP, stamps=stamps).daemons}
+    later = {one.spec.name: one for one in goal(Owner.PTP, stamps=stamps, may_step=False).daemons}
+    (steering,) = [name for name, one in later.items() if one.steers]
+    for name, one in later.items():
+        assert one.spec.generation == first[name].spec.generation
+        assert ("first_step_threshold 0.0\n" in one.text) is (name == steering)
+    assert all("first_step_threshold" not in one.text for one in first.values())
+
+
+def test_an_option_of_the_operator_about_steps_stands() -> None:
+    options = {"phc2sys": {"first_step_threshold": 0.5}}
+    for may_step in (True, False):
+        phc2sys = goal(Owner.PTP, may_step=may_step, options=options).daemons[1]
+        assert "first_step_threshold 0.5\n" in phc2sys.text
+
+
+def test_with_protocol_ntp_chronyd_runs_alone() -> None:
+    (chronyd,) = goal(Owner.NTP, protocol="ntp", fallback={}).daemons
+    assert chronyd.steers
+    (chronyd,) = goal(Owner.NOBODY, protocol="ntp", fallback={}, discipline="monitor").daemons
+    assert not chronyd.steers
+
+
+def test_without_fallback_there_is_no_chronyd() -> None:
+    assert [one.spec.name for one in goal(Owner.PTP, fallback={}).daemons] == ["ptp4l", "phc2sys"]
+
+
+def test_the_rate_is_handed_to_a_chronyd_that_steers_alone() -> None:
+    assert goal(Owner.NTP).daemons[-1].rate_file == Paths(HERE).drift
+    assert goal(Owner.PTP).daemons[-1].rate_file is None
+
+
+def test_disabled_nothing_runs() -> None:
+    assert goal(Owner.NOBODY, enabled=False) == replace(Wanted())
