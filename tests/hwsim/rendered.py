@@ -11,7 +11,7 @@ from chronovisor.clock.linuxptp import Paths, check_settings, render
 from chronovisor.clock.profiles import ProfileName, PtpRole, profile
 from chronovisor.clock.settings import SystemTime
 from hwsim.devices import Namespace, Port, run
-from hwsim.ptp import STAMPS_MAY_TAKE_MS
+from hwsim.ptp import PATIENT
 
 _LINE = re.compile(r"ptp4l\[(\d+\.\d+)\]: port (\d+)[^:]*: (\w+) to (\w+) on")
 
@@ -37,7 +37,7 @@ def follow(
         {
             "enabled": True,
             "ptp_config": {"port": listed, **config},
-            "options": {"ptp4l": {"tx_timestamp_timeout": STAMPS_MAY_TAKE_MS}},
+            "options": {"ptp4l": PATIENT, "phc2sys": {"sanity_freq_limit": 0}},
         }
     )
     release = Release.parse(run("ptp4l", "-v"))

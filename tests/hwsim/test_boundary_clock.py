@@ -16,6 +16,9 @@ TELECOM = ProfileName.G_8275_1
 GOAL_S = 0.6
 """What a takeover is to take at telecom rates; printed beside what it took, not asserted."""
 
+PATIENCE = 10
+"""Announce messages that may be late in a busy guest; the most that the profile allows."""
+
 
 def cabled(*ports: Port) -> None:
     for port in ports:
@@ -37,12 +40,23 @@ def test_a_boundary_clock_hands_the_time_on(
     cabled(master, upper, lower, client)
     truth.step(master.clock, truth.UTC_OFFSET_NS)
     grandmaster(top, master, tmp_path, *serving(TELECOM), "--clockClass=6")
-    text = follow(middle, [upper, lower], tmp_path, profile=TELECOM.value, role="boundary")
+    text = follow(
+        middle,
+        [upper, lower],
+        tmp_path,
+        port={"options": {"announceReceiptTimeout": PATIENCE}},
+        profile=TELECOM.value,
+        role="boundary",
+    )
     assert ("boundary_clock_jbod 1" in text) == (clock == OWN)
-    ptp4l(bottom, [client], tmp_path, "--slaveOnly=1", *serving(TELECOM), name="client")
-    for port in (upper, lower, client):
+    for port in (upper, lower):
         taken_s = truth.until_within(LIMIT_NS, port.clock, master.clock)
         print(f"{port.name} agrees after {taken_s:.1f} s more")
+    # Only now: a clock that followed before would have to walk the first step of those above.
+    words = ("--slaveOnly=1", *serving(TELECOM), f"--announceReceiptTimeout={PATIENCE}")
+    ptp4l(bottom, [client], tmp_path, *words, name="client")
+    taken_s = truth.until_within(LIMIT_NS, client.clock, master.clock)
+    print(f"{client.name} agrees after {taken_s:.1f} s more")
     truth.until_within(2 * LIMIT_NS, "realtime", master.clock, -truth.UTC_OFFSET_NS)
     until_state(tmp_path, 1, "SLAVE")
     until_state(tmp_path, 2, "MASTER", "GRAND_MASTER")
