@@ -37,8 +37,8 @@ def test_every_kind_asked_for_is_listed() -> None:
         kind = listed.kind(identity)
         assert kind is not None
         assert kind.driver == driver
-    for driver in listed.drivers.values():
-        assert all(quirk.source for quirk in driver.quirks)
+    for known in listed.drivers.values():
+        assert all(quirk.source for quirk in known.quirks)
     assert {name for name, one in listed.drivers.items() if one.mock} == {"virtio_net", "vmxnet3"}
     wants = [quirk.options for quirk in listed.quirks("8086:1593")]
     assert {"tx_timestamp_timeout": 50} in wants

@@ -47,7 +47,7 @@ def unfit(settings: SystemTime, listed: DeviceList | None = None) -> list[Proble
     listed = listed or shipped()
     passed = DeviceType.PCI_PASSTHRU_NIC
     ports = [one for one in _ports(settings) if one[1].device_type is passed]
-    known = _looked_at(ports, listed) if ports else {}
+    known = _looked_at(ports, listed, everything=True) if ports else {}
     return [
         problem
         for where, port in ports
@@ -76,11 +76,19 @@ def _ports(settings: SystemTime) -> list[tuple[str, PtpPort]]:
     return [(f"ptp_config.port[{at}]", port) for at, port in ports if port.device]
 
 
-def _looked_at(ports: Iterable[tuple[str, PtpPort]], listed: DeviceList) -> dict[str, Nic]:
-    """Return the inventory of the ports' devices, empty where the kernel does not tell."""
-    ours = [address.ip for _, port in ports for address in port.ip_config.interfaces()]
+def _looked_at(
+    ports: Iterable[tuple[str, PtpPort]], listed: DeviceList, *, everything: bool = False
+) -> dict[str, Nic]:
+    """Return the inventory of the ports' devices, empty where the kernel does not tell.
+
+    What rests on what, and management, take a look at `everything`.
+    """
     try:
-        observed = inventory.observe([port.device for _, port in ports], ours)
+        if everything:
+            ours = [address.ip for _, port in ports for address in port.ip_config.interfaces()]
+            observed = inventory.observe(ours)
+        else:
+            observed = inventory.observe_some({port.device for _, port in ports})
         return {nic.name: nic for nic in inventory.nics(observed, listed)}
     except ChronovisorError:  # the cheap probe's answer is enough to go on with
         return {}

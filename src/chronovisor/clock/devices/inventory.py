@@ -74,22 +74,33 @@ class Observed:
     management: Mapping[str, str] = field(default_factory=dict)
 
 
-def observe(wanted: Iterable[str] | None = None, ours: Iterable[Address] = ()) -> Observed:
-    """Return what the kernel says of these devices, of all when None is given.
+def observe(ours: Iterable[Address] = ()) -> Observed:
+    """Return what the kernel says of all devices.
 
     `ours` are addresses that Chronovisor gives out itself. Raises `ToolFailed`.
     """
-    names = None if wanted is None else set(wanted)
     with Netlink(netlink.ROUTE) as route, Netlink(netlink.GENERIC) as generic:
         known = {link.index: link for link in links.links(route)}
-        looked_at = [one for one in known.values() if names is None or one.name in names]
-        drivers = {link.name: driver_info(link.name) for link in looked_at}
-        stamps = {link.name: stamping(link.name, generic) for link in looked_at}
-        managed = management(known, route, ours)
+        return _looked_at(known, generic, management(known, route, ours))
+
+
+def observe_some(names: Iterable[str]) -> Observed:
+    """Return what the kernel says of these devices, without what rests on what and management.
+
+    Cheap, however many other devices there are. Raises `ToolFailed`.
+    """
+    with Netlink(netlink.ROUTE) as route, Netlink(netlink.GENERIC) as generic:
+        found = (links.link(route, name) for name in names)
+        return _looked_at({link.index: link for link in found if link}, generic, {})
+
+
+def _looked_at(known: Mapping[int, Link], generic: Netlink, managed: Mapping[str, str]) -> Observed:
+    drivers = {link.name: driver_info(link.name) for link in known.values()}
+    stamps = {link.name: stamping(link.name, generic) for link in known.values()}
     functions = {
-        name: found
-        for link in looked_at
-        if (found := pci.function(_address(link, drivers[(name := link.name)])))
+        link.name: found
+        for link in known.values()
+        if (found := pci.function(_address(link, drivers[link.name])))
     }
     return Observed(known, drivers, stamps, functions, managed)
 

@@ -4,13 +4,14 @@ Sources: linux/if_link.h. A PCI address comes with the link itself (IFLA_PARENT_
 5.14), so nothing here depends on whose namespace /sys shows.
 """
 
+import socket
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chronovisor.clock.devices import netlink
 from chronovisor.clock.devices.netlink import Netlink
-from chronovisor.errors import ProtocolError
+from chronovisor.errors import ProtocolError, ToolFailed
 
 _GET_LINK = 18  # RTM_GETLINK
 _IFINFO = struct.Struct("=BxHiII")
@@ -83,6 +84,16 @@ def links(route: Netlink) -> list[Link]:
     """Return every network device of this namespace, by index. Raises `ToolFailed`."""
     body = _IFINFO.pack(0, 0, 0, 0, 0)
     return sorted(map(read, route.ask(_GET_LINK, body, dump=True)), key=lambda one: one.index)
+
+
+def link(route: Netlink, name: str) -> Link | None:
+    """Return one device, None if there is no such one; the cost does not grow with the others."""
+    try:
+        index = socket.if_nametoindex(name)
+        answers = route.ask(_GET_LINK, _IFINFO.pack(0, 0, index, 0, 0))
+    except (OSError, ToolFailed):
+        return None
+    return read(answers[0]) if answers else None
 
 
 def members(known: Mapping[int, Link], index: int) -> list[Link]:

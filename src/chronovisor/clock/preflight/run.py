@@ -10,7 +10,7 @@ from chronovisor.clock.preflight import hwtstamp, measure
 from chronovisor.clock.preflight.measure import Progress
 from chronovisor.clock.preflight.phc import Phc
 from chronovisor.clock.preflight.report import Figures, Report, report
-from chronovisor.errors import Conflict, InvalidInput, NotFound, Unavailable
+from chronovisor.errors import Conflict, InvalidInput, NotFound, ToolFailed, Unavailable
 
 CARRIER_S = 10.0
 """How long a link may take to come back: some NICs reset it when stamping is turned on."""
@@ -57,6 +57,26 @@ def preflight(
     and the kernel have against it.
     """
     nic = examined(device, listed, force=force)
+    try:
+        return _exercised(nic, listed, records, progress, count, listen_s, force=force)
+    except BrokenPipeError:  # whoever asked has gone
+        raise
+    except OSError as error:  # unplugged, or brought down meanwhile
+        text = f"{device} went away during the preflight: {error.strerror}"
+        raise ToolFailed(text) from error
+
+
+def _exercised(
+    nic: Nic,
+    listed: DeviceList,
+    records: Path,
+    progress: Progress,
+    count: int,
+    listen_s: float,
+    *,
+    force: bool,
+) -> Report:
+    device = nic.name
     assert nic.phc_index is not None
     wanted = hwtstamp.wanted(nic.rx_filters)
     with Phc(nic.phc_index) as phc:
