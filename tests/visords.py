@@ -46,9 +46,9 @@ _WITHOUT_CLOCK = ("setpriv", "--bounding-set", "-sys_time", "--inh-caps", "-sys_
 _T = TypeVar("_T")
 
 
-def until(what: str, probe: Callable[[], _T | None], deadline_s: float = DEADLINE_S) -> _T:
-    """Return what `probe` gives as soon as that is true; fail naming `what`."""
-    deadline = time.monotonic() + deadline_s
+def until(what: str, probe: Callable[[], _T | None], deadline_s: float | None = None) -> _T:
+    """Return what `probe` gives as soon as that is true; fail naming `what` after `DEADLINE_S`."""
+    deadline = time.monotonic() + (deadline_s or DEADLINE_S)
     while not (found := probe()):
         assert time.monotonic() < deadline, f"not in time: {what}; the last was {found!r}"
         time.sleep(0.02)
