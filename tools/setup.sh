@@ -10,6 +10,7 @@ packages=(
   iproute2 procps util-linux            # namespaces, links; the lab's tools
   linuxptp                              # ptp4l, phc2sys, pmc
   chrony nftables                       # NTP engine, firewall
+  ptpd                                  # the other PTP engine; its service is off (START_DAEMON=no)
   dnsmasq-base                          # DHCP and DNS for VMs; not dnsmasq, which is a service
   iptables                              # what the bench measures our firewall beside
   curl ethtool tcpdump                  # a VM's questions; what a NIC can do, what a link carries

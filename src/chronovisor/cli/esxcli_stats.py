@@ -1,7 +1,7 @@
 """The rows of `esxcli system ptp stats get`, in the words of ptpd's status file.
 
-ESXi 7 ran ptpd and showed what it wrote; the names are kept, the values come from linuxptp's data
-sets. Rows that linuxptp cannot fill are left out rather than filled with something else.
+ESXi 7 ran ptpd and showed what it wrote; the names are kept, the values come from the clock's
+status, whichever engine it is of. Rows that cannot be filled for every engine are left out.
 """
 
 import platform
@@ -61,7 +61,7 @@ def _master(master: dict[str, Any]) -> dict[str, Any]:
     if not master:
         empty = ("Best master ID", "Best master IP", "Clock Source", "GM priority")
         return dict.fromkeys((*empty, "Time properties", "UTC properties"), "")
-    scale = "PTP" if master["ptp_timescale"] else "ARB"
+    scale = {True: "PTP", False: "ARB", None: "unknown"}[master["ptp_timescale"]]
     trace = f"time {_yes(master['time_traceable'])}, freq {_yes(master['frequency_traceable'])}"
     return {
         "Best master ID": master["parent_port"],
@@ -80,8 +80,8 @@ def _master(master: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _yes(value: bool) -> str:
-    return "Y" if value else "N"
+def _yes(value: bool | None) -> str:
+    return {True: "Y", False: "N", None: "unknown"}[value]
 
 
 def _ports(ports: list[dict[str, Any]]) -> dict[str, Any]:
@@ -100,4 +100,4 @@ def _joined(words: Any) -> str:
 
 
 def _total(ports: list[dict[str, Any]], way: str, kind: str) -> int:
-    return sum(port[way][kind] for port in ports if port[way])
+    return sum(port[way][kind] or 0 for port in ports if port[way])

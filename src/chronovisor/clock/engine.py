@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Protocol
 
 from chronovisor.clock.catalogue import Catalogue, Release
+from chronovisor.clock.check import check_settings
 from chronovisor.clock.linuxptp.engine import Linuxptp
 from chronovisor.clock.observe import Observer
 from chronovisor.clock.plan import Wanted, WantedDaemon
-from chronovisor.clock.settings import Discipline, SystemTime
+from chronovisor.clock.ptpd.engine import Ptpd
+from chronovisor.clock.settings import Discipline, EngineName, SystemTime
 from chronovisor.errors import Problem
 
 
@@ -37,9 +39,6 @@ class PtpEngine(Protocol):
     def notices(self, settings: SystemTime) -> tuple[str, ...]:
         """Return what an operator should know of the engine with these settings."""
 
-    def check(self, settings: SystemTime) -> list[Problem]:
-        """Return everything that keeps it from following the settings."""
-
     def daemons(self, settings: SystemTime, *, steers: bool) -> tuple[WantedDaemon, ...]:
         """Return what it runs; `steers` says whether it may set the system clock now.
 
@@ -60,16 +59,18 @@ class PtpEngine(Protocol):
 
 
 class Engine:
-    """The engines of this host, each by itself (`linuxptp`), and the one that settings ask for."""
+    """The engines of this host, and the one that settings ask for."""
 
     def __init__(self, directory: Path) -> None:
         self.linuxptp = Linuxptp(directory)
-        self._engines: dict[str, PtpEngine] = {one.name: one for one in (self.linuxptp,)}
+        self._engines: dict[EngineName, PtpEngine] = {
+            EngineName.LINUXPTP: self.linuxptp,
+            EngineName.PTPD: Ptpd(directory),
+        }
 
     def chosen(self, settings: SystemTime) -> PtpEngine:
         """Return the engine that settings ask for."""
-        del settings
-        return self.linuxptp
+        return self._engines[settings.engine]
 
     async def detect(self) -> None:
         """Find out which releases are installed."""
@@ -92,7 +93,7 @@ class Engine:
 
     def check(self, settings: SystemTime) -> list[Problem]:
         """Return what is wrong with settings for the engine that they ask for."""
-        return self.chosen(settings).check(settings)
+        return check_settings(settings, self.catalogue)
 
     def wanted(self, settings: SystemTime, *, steers: bool | None = None) -> Wanted:
         """Return what should run and be set. Raises `NotFound` where the engine is not installed.

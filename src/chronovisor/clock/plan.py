@@ -18,8 +18,10 @@ from chronovisor.worlds import RestartPolicy, WorldSpec
 RESTARTS = RestartPolicy(min_uptime_s=5.0, backoff_initial_s=0.2, backoff_max_s=30.0)
 """A clock daemon that dies is back at once; one that cannot start is given up in the end."""
 
-DAEMONS = ("ptp4l", "phc2sys", "chronyd")
-"""The worlds of this plane in the order in which they start: phc2sys follows ptp4l."""
+DAEMONS = ("ptp4l", "phc2sys", "ptpd", "chronyd")
+"""The worlds of this plane in the order in which they start: phc2sys follows ptp4l.
+
+Of ptp4l and ptpd one runs at most: what is left stops before the other starts."""
 
 
 MOST_CHANGES = 4
@@ -229,6 +231,7 @@ def _options(text: str) -> dict[tuple[str, str], str]:
             section = "" if section == "global" else section
         elif line and not line.startswith("#"):
             name, _, value = line.partition(" ")
+            value = value.removeprefix("= ")  # as in ptpd's file
             before = found.get((section, name))  # a table has a line for each of its masters
             found[section, name] = value if before is None else f"{before}, {value}"
     return found

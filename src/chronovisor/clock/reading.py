@@ -40,7 +40,7 @@ class Parent:
     """The port that hands the time on to us, and the grandmaster behind it (clause 8.2.3)."""
 
     port: PortIdentity
-    grandmaster: str
+    grandmaster: str | None  # None where only its Announce messages tell
     steps_removed: int | None = None
     priority1: int | None = None
     priority2: int | None = None

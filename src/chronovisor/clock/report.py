@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from chronovisor.clock import ntp_report
+from chronovisor.clock.announced import completed
 from chronovisor.clock.engine import PtpEngine
 from chronovisor.clock.kernel_clock import boottime_s, system_clock_frequency_ppb
 from chronovisor.clock.ntp_report import iso
@@ -108,8 +109,10 @@ def _grandmaster(watch: Watch, reading: Reading | None) -> Grandmaster | None:
         return None
     parent, properties = reading.parent, reading.time_properties
     source = watch.source(parent.port, reading.own.domain)
+    if source:
+        parent, properties = completed(source, parent, properties)
     return Grandmaster(
-        identity=parent.grandmaster,
+        identity=parent.grandmaster or str(parent.port.clock_identity),
         address=str(source.address) if source else None,
         parent_port=str(parent.port),
         steps_removed=parent.steps_removed,

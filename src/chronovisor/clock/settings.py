@@ -2,8 +2,9 @@
 
 Names follow vSphere's HostDateTimeConfig and HostPtpConfig where those have one (`protocol`,
 `enabled`, `ptp_config`, `domain`, `port`, `index`, `device_type`, `device`, `ip_config`), in snake
-case. What linuxptp knows and this model does not is set through `options` (whole program) and
-`port[].options` (one port); both are judged against the catalogue of the installed release.
+case. What a program knows and this model does not is set through `options` (whole program) and
+`port[].options` (one port of ptp4l); both are judged by the installed release. Options of an engine
+that is not chosen are kept, so that there is a way back.
 """
 
 from enum import StrEnum
@@ -30,6 +31,13 @@ class Protocol(StrEnum):
 
     PTP = "ptp"
     NTP = "ntp"
+
+
+class EngineName(StrEnum):
+    """Which program speaks PTP."""
+
+    LINUXPTP = "linuxptp"
+    PTPD = "ptpd"
 
 
 class DeviceType(StrEnum):
@@ -222,6 +230,7 @@ class PassthroughOptions(_Settings):
     ptp4l: Annotated[Options, Field(description="Options of ptp4l as a whole")] = {}
     phc2sys: Annotated[Options, Field(description="Options of phc2sys")] = {}
     chrony: Annotated[Options, Field(description="Directives of chronyd")] = {}
+    ptpd: Annotated[Options, Field(description="Settings of ptpd, by `section:key`")] = {}
 
 
 class SystemTime(_Settings):
@@ -231,6 +240,10 @@ class SystemTime(_Settings):
         bool, Field(description="Keep time here; needs a port with a device, or an NTP server")
     ] = False
     protocol: Annotated[Protocol, Field(description="What keeps the time")] = Protocol.PTP
+    engine: Annotated[
+        EngineName,
+        Field(description="What speaks PTP; ptpd follows on one port, stamping in software"),
+    ] = EngineName.LINUXPTP
     discipline: Annotated[
         Discipline,
         Field(description="system_clock steers CLOCK_REALTIME; monitor measures, touches no clock"),

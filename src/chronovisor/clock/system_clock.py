@@ -193,6 +193,8 @@ class SystemClock:
             if world.state is State.RUNNING
         }
         found = {Owner.PTP} if "phc2sys" in running else set()
+        if "ptpd" in running and "-n" not in running["ptpd"]:
+            found.add(Owner.PTP)
         if chronyd.WORLD in running and _MEASURES_ONLY not in running[chronyd.WORLD]:
             found.add(Owner.NTP)
         return frozenset(found)

@@ -1,4 +1,4 @@
-"""trx.conf: linuxptp options in a file, laid over the settings of the Config Store.
+"""trx.conf: options of ptp4l, phc2sys and ptpd in a file, laid over those of the Config Store.
 
 ::
 
@@ -7,10 +7,12 @@
     phc2sys:R 8
     ptp4l:port0:delay_mechanism P2P
     ptp4l=port1:logSyncInterval -3
+    ptpd:servo:kp 0.2
 
 `port<N>` means the port with that `index` in the settings. `#` starts a comment at the start of a
 line only. A line ends with LF or CRLF; the file is UTF-8, with or without a byte order mark.
-Namespaces are `ptp4l`, `phc2sys` and `sys2vmw`; the last is read and refused.
+Namespaces are `ptp4l`, `phc2sys`, `ptpd` and `sys2vmw`; the last is read and refused. A key of ptpd
+is its section and its name.
 """
 
 import math
@@ -19,9 +21,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
+from chronovisor.clock import ptpd
 from chronovisor.clock.catalogue import Catalogue, Scope
 from chronovisor.clock.catalogue.text import LINE_BYTES, as_text
-from chronovisor.clock.linuxptp import check_settings
+from chronovisor.clock.check import check_settings
 from chronovisor.clock.linuxptp.options import field_path
 from chronovisor.clock.settings import Options, OptionValue, PassthroughOptions, SystemTime
 from chronovisor.errors import InvalidInput, Problem
@@ -30,7 +33,7 @@ MAX_BYTES = 256 * 1024
 """Size above which a file is refused unread; every option for every port needs less."""
 
 _MAX_LINE = LINE_BYTES + 64  # what an option may have, and its namespace and port
-_NAMESPACES = ("ptp4l", "phc2sys", "sys2vmw")
+_NAMESPACES = ("ptp4l", "phc2sys", "ptpd", "sys2vmw")
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -38,6 +41,7 @@ _SPACE = " \t"
 _WORD = re.compile(r"([^ \t:=]*)([:=]?)")
 _PORT = re.compile(r"port(0|[1-9][0-9]?)")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
+_PTPD_KEY = re.compile(r"[a-z0-9_]+:[a-z0-9_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,7 @@ def export(settings: SystemTime) -> TrxConf:
     scopes: list[tuple[str, int | None, Options]] = [
         ("ptp4l", None, settings.options.ptp4l),
         ("phc2sys", None, settings.options.phc2sys),
+        ("ptpd", None, settings.options.ptpd),
     ]
     scopes += [("ptp4l", port.index, port.options) for port in settings.ptp_config.port]
     return TrxConf(
@@ -238,14 +243,13 @@ def _each_entry(trx: TrxConf, catalogue: Catalogue, settings: SystemTime) -> Ite
             message = f"there is no PTP port with index {entry.port} in ptp_config.port"
             yield Problem(where, message, f"port{entry.port}", valid)
         scope = Scope.GLOBAL if entry.port is None else Scope.PORT
-        problem = catalogue.judge(
-            entry.namespace,
-            scope,
-            entry.key,
-            entry.value,
-            where=where,
-            value_where=f"{trx.name}:{entry.line}:{entry.value_column}",
-        )
+        value_where = f"{trx.name}:{entry.line}:{entry.value_column}"
+        if entry.namespace == "ptpd":
+            problem = ptpd.judge(entry.key, entry.value, where=where, value_where=value_where)
+        else:
+            problem = catalogue.judge(
+                entry.namespace, scope, entry.key, entry.value, where=where, value_where=value_where
+            )
         if problem is not None:
             yield problem
         same = (entry.namespace, entry.port, catalogue.canonical(entry.key))
@@ -304,7 +308,11 @@ def _entry(raw: bytes, line: int) -> Entry | None:
     key = text[after:end]
     if not key or text[after] in _SPACE:
         raise _Flaw(after + 1, "the key is missing", valid="<namespace>:<key> <value>")
-    if not _KEY.fullmatch(key):
+    if namespace == "ptpd":
+        if not _PTPD_KEY.fullmatch(key):
+            valid = "ptpd:<section>:<key> <value>"
+            raise _Flaw(after + 1, f"{key[:80]!r} is not a key", key, valid)
+    elif not _KEY.fullmatch(key):
         raise _Flaw(after + 1, f"{key[:80]!r} is not a key", key, "letters, digits, _ and .")
     value = text[end:].lstrip(_SPACE)
     if not value:
@@ -343,7 +351,7 @@ def _namespace(text: str, start: int) -> tuple[str, str, int]:
 def _port(text: str, namespace: str, sign: str, start: int) -> tuple[int | None, int]:
     """Return the port's index, or None, and where the key begins."""
     word = text[start : _end_of_word(text, start)].partition(":")
-    if not word[1]:
+    if not word[1] or (namespace == "ptpd" and sign == ":"):
         if sign == "=":
             wanted = f"{namespace}:<key> <value>, {namespace}=port<N>:<key> <value>"
             raise _Flaw(start, f"'=' after {namespace} needs a port", valid=wanted)

@@ -60,6 +60,7 @@ def _never_stepping(settings: SystemTime) -> SystemTime:
     quiet: dict[str, Options] = {
         name: {_FIRST_STEP: 0} | getattr(options, name) for name in ("ptp4l", "phc2sys")
     }
+    quiet["ptpd"] = {"clock:no_reset": True} | options.ptpd
     return settings.model_copy(update={"options": options.model_copy(update=quiet)})
 
 

@@ -4,7 +4,7 @@ Pure but for `installed_release`, which asks the installed ptp4l for its version
 starts a daemon or writes a file.
 """
 
-from chronovisor.clock.linuxptp.check import check_settings
+from chronovisor.clock.linuxptp.check import check_options, check_settings
 from chronovisor.clock.linuxptp.options import management_sdo_id, needs_phc2sys
 from chronovisor.clock.linuxptp.paths import Paths
 from chronovisor.clock.linuxptp.release import installed_release
@@ -23,6 +23,7 @@ __all__ = [
     "Effect",
     "Paths",
     "Rendered",
+    "check_options",
     "check_settings",
     "classify",
     "installed_release",

@@ -44,6 +44,11 @@ def check_settings(settings: SystemTime, catalogue: Catalogue) -> list[Problem]:
     return problems + check_combination(catalogue, options.whole, options.ports)
 
 
+def check_options(settings: SystemTime, catalogue: Catalogue) -> list[Problem]:
+    """Return what is wrong with each passthrough option by itself."""
+    return list(_each_option(settings, catalogue))
+
+
 def _each_option(settings: SystemTime, catalogue: Catalogue) -> Iterator[Problem]:
     scopes: list[tuple[str, Scope, Options, str]] = [
         ("ptp4l", Scope.GLOBAL, settings.options.ptp4l, "options.ptp4l"),

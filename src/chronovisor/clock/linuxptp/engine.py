@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chronovisor.clock.catalogue import KNOWN, Catalogue, Release, catalogue, nearest
-from chronovisor.clock.linuxptp.check import check_settings
 from chronovisor.clock.linuxptp.clocks import hardware_clocks
 from chronovisor.clock.linuxptp.observe import Ptp4lObserver
 from chronovisor.clock.linuxptp.options import management_sdo_id, needs_phc2sys
@@ -14,7 +13,7 @@ from chronovisor.clock.linuxptp.release import installed_release
 from chronovisor.clock.linuxptp.rendered import Rendered, render
 from chronovisor.clock.plan import RESTARTS, WantedDaemon
 from chronovisor.clock.settings import Discipline, SystemTime
-from chronovisor.errors import ChronovisorError, NotFound, Problem
+from chronovisor.errors import ChronovisorError, NotFound
 from chronovisor.worlds import WorldSpec
 
 
@@ -49,10 +48,6 @@ class Linuxptp:
             return (self._missing,)
         notice = nearest(self.release)[1]
         return (notice,) if notice else ()
-
-    def check(self, settings: SystemTime) -> list[Problem]:
-        """Return what is wrong with settings for the installed release."""
-        return check_settings(settings, self.catalogue)
 
     def daemons(self, settings: SystemTime, *, steers: bool) -> tuple[WantedDaemon, ...]:
         """Return ptp4l and, where a NIC's clock is to be carried on, phc2sys.
