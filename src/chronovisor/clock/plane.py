@@ -28,7 +28,7 @@ from chronovisor.clock.plan import (
     Wanted,
     plan,
 )
-from chronovisor.clock.settings import Discipline, SystemTime
+from chronovisor.clock.settings import Discipline, Protocol, SystemTime
 from chronovisor.clock.state import Verdict
 from chronovisor.clock.status import ClockStatus
 from chronovisor.clock.system_clock import SystemClock
@@ -48,8 +48,9 @@ def obstacles(settings: SystemTime, listed: DeviceList | None = None) -> list[Pr
 
     `listed` are the NICs that are known beforehand, the shipped list when None is given.
     """
+    speaks_ptp = settings.protocol is Protocol.PTP  # else its ports' devices are nobody's matter
     return [
-        *devices.check(settings, listed),
+        *(devices.check(settings, listed) if speaks_ptp else ()),
         *privileges.check(settings),
         *chronyd.check(settings),
     ]
