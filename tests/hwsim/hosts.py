@@ -13,9 +13,6 @@ from hwsim.devices import Namespace, Port
 from hwsim.ptp import PATIENT
 from visords import Visord
 
-SLOW = 6
-"""How many times longer than elsewhere programs may take in the guest."""
-
 
 def settings(*ports: Port, **more: Any) -> dict[str, Any]:
     """Return settings of the system clock's time from these ports, stamped in hardware."""
@@ -79,26 +76,14 @@ class Host(Visord):
 
 
 @contextlib.contextmanager
-def patience() -> Iterator[None]:
-    """Give programs the time that they need in the guest."""
-    before = visords.DEADLINE_S
-    visords.DEADLINE_S = before * SLOW
-    try:
-        yield
-    finally:
-        visords.DEADLINE_S = before
-
-
-@contextlib.contextmanager
 def host_in(base: Path, namespace: Namespace) -> Iterator[Host]:
     """Run a host; whatever it leaves is ended."""
     host = Host(base, namespace)
-    with patience():
-        try:
-            host.start()
-            yield host
-        finally:
-            host.clear()
+    try:
+        host.start()
+        yield host
+    finally:
+        host.clear()
 
 
 def kill(pid: int) -> None:
