@@ -43,28 +43,49 @@ class Group:
     limits: tuple[str, ...]
 
 
-def hierarchies(mountinfo: str, membership: str) -> list[Hierarchy]:
-    """Return the hierarchies in /proc/self/mountinfo with the place /proc/self/cgroup gives us.
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A hierarchy as it is mounted, used by us or not; `names` are its controllers (version 1)."""
 
-    Controllers of version 2 are read from there later (`cgroup.controllers`), so they are empty.
-    """
+    version: int
+    mount: Path
+    own: Path
+    names: frozenset[str]
+
+
+def mounted(mountinfo: str, membership: str) -> list[Mounted]:
+    """Return the hierarchies in /proc/self/mountinfo with the place /proc/self/cgroup gives us."""
     places: dict[str, str] = {}
     for line in membership.splitlines():
         _, controllers, path = line.split(":", 2)
-        places |= dict.fromkeys(controllers.split(","), path)  # version 2 is named ""
+        places |= dict.fromkeys(controllers.removeprefix("name=").split(","), path)
     found = []
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
-        root, mounted = before.split(" ")[3:5]
-        if kind == "cgroup2" and "" in places:
-            found.append(Hierarchy(2, _place(mounted, root, places[""]), frozenset()))
+        root, mount = before.split(" ")[3:5]
+        if kind == "cgroup2" and "" in places:  # version 2 is named ""
+            own = _place(mount, root, places[""])
+            found.append(Mounted(2, Path(mount), own, frozenset()))
         elif kind == "cgroup":
-            names = frozenset(options.split(",")) & frozenset(CONTROLLERS) & frozenset(places)
-            if names:
-                own = _place(mounted, root, places[min(names)])
-                found.append(Hierarchy(1, own, names))
+            words = (word.removeprefix("name=") for word in options.split(","))
+            if names := frozenset(words) & frozenset(places):
+                own = _place(mount, root, places[min(names)])
+                found.append(Mounted(1, Path(mount), own, names))
     return found
+
+
+def hierarchies(found: Sequence[Mounted]) -> list[Hierarchy]:
+    """Return those that may limit worlds.
+
+    Controllers of version 2 are read from there later (`cgroup.controllers`), so they are empty.
+    """
+    usable = []
+    for one in found:
+        names = one.names & frozenset(CONTROLLERS)
+        if names or one.version == 2:
+            usable.append(Hierarchy(one.version, one.own, names))
+    return usable
 
 
 def _place(mounted: str, root: str, path: str) -> Path:
@@ -80,8 +101,11 @@ class Cgroups:
     hierarchy does not exist here.
     """
 
-    def __init__(self, instance: str, found: Sequence[Hierarchy]) -> None:
+    def __init__(
+        self, instance: str, found: Sequence[Hierarchy], everywhere: Sequence[Mounted] = ()
+    ) -> None:
         self._instance = instance
+        self._everywhere = tuple(everywhere)
         self.problem: dict[str, str] = {}
         self._homes: dict[str, tuple[int, Path]] = {}  # controller: version, cgroup for all ours
         self._delegated: Path | None = None  # visord's own cgroup of version 2
@@ -100,7 +124,8 @@ class Cgroups:
             texts = [(proc / name).read_text() for name in ("mountinfo", "cgroup")]
         except OSError:  # a kernel without cgroups
             return cls(instance, [])
-        return cls(instance, hierarchies(*texts))
+        found = mounted(*texts)
+        return cls(instance, hierarchies(found), found)
 
     def _use_version_2(self, own: Path) -> None:
         if own.name == _LEAF and (own.parent / _TREE).is_dir():
@@ -154,6 +179,37 @@ class Cgroups:
             if path.parent.name == self._instance:
                 _remove_directory(path.parent, 1)
                 _remove_directory(path.parent.parent, 1)
+
+    def container_path(self, world: str) -> str:
+        """Return the `cgroupsPath` that makes an OCI runtime use the same cgroups as `make`.
+
+        With version 1 anywhere a runtime uses that, and takes a path without / from its own
+        cgroup of each controller; with version 2 alone it would take it from one level above.
+        """
+        place = Path(_TREE, self._instance, world)
+        if not self._everywhere or any(one.version == 1 for one in self._everywhere):
+            return str(place)
+        unified = self._everywhere[0]
+        own = self._delegated or unified.own
+        return f"/{(own / place).relative_to(unified.mount)}"
+
+    def real_time_home(self) -> Path | None:
+        """Return visord's own cgroup of version 1's cpu controller, None if there is none.
+
+        A cgroup below it has no real-time budget of its own, and refuses SCHED_FIFO where the
+        kernel counts that (CONFIG_RT_GROUP_SCHED; sched-rt-group.rst).
+        """
+        own = [one.own for one in self._everywhere if "cpu" in one.names]
+        return own[0] if own else None
+
+    def remove_everywhere(self, world: str) -> None:
+        """Remove a container's empty cgroups: a runtime makes them for every controller."""
+        for one in self._everywhere:
+            own = self._delegated if one.version == 2 and self._delegated else one.own
+            home = own / _TREE / self._instance
+            _remove_directory(home / world, _RMDIR_ATTEMPTS)
+            _remove_directory(home, 1)
+            _remove_directory(home.parent, 1)
 
 
 LIMIT_OF = {"memory": "memory_bytes", "cpu": "cpu_percent", "pids": "processes"}

@@ -6,21 +6,23 @@ import json
 import os
 import pwd
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from chronovisor.errors import ToolFailed
 from chronovisor.worlds import launcher
 from chronovisor.worlds.limits import Arrangement
-from chronovisor.worlds.process import Process
+from chronovisor.worlds.process import Identity, Process
 from chronovisor.worlds.records import enforcement_orders
 from chronovisor.worlds.spec import WorldSpec
 
 _PATIENCE_S = 20.0  # a start takes 0.03 s; a machine under memory pressure may take seconds
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CONTAINER_LAUNCHER = Path(__file__).parent / "container" / "launcher.py"
 _STOPPED_SIGNALS = (signal.SIGKILL, signal.SIGSTOP)  # signal(7): cannot be set
 
 
@@ -28,7 +30,7 @@ _STOPPED_SIGNALS = (signal.SIGKILL, signal.SIGSTOP)  # signal(7): cannot be set
 class LaunchFailed:
     """Why no process runs the program; `kind` as in `launcher.Refused`, or `died`."""
 
-    kind: Literal["superseded", "running", "locked", "record", "setup", "exec", "died"]
+    kind: Literal["superseded", "running", "locked", "record", "setup", "exec", "runtime", "died"]
     message: str
 
 
@@ -89,27 +91,32 @@ def orders(
 async def run_launcher(
     directory: Path, document: dict[str, object], output_fd: int
 ) -> tuple[Process, LaunchFailed | None]:
-    """Run the launcher until it has become the program, or not.
+    """Run the launcher until it has become the program, or started it in a container, or not.
 
-    Returns the process under watch, which may end at any time. Raises `OSError` if no process
-    could be made.
+    Returns the process under watch, which may end at any time: the program's, or the launcher's if
+    it failed. Raises `OSError` if no process could be made.
     """
-    report_fd, report_end = os.pipe2(os.O_CLOEXEC)
+    ours, theirs = socket.socketpair()
     try:
         with _in_memory(json.dumps(document).encode()) as orders_fd:
-            pid = _spawn(directory, orders_fd, output_fd, report_end)
+            script = _CONTAINER_LAUNCHER if "container" in document else launcher.__file__
+            pid = _spawn(str(script), directory, orders_fd, output_fd, theirs.fileno())
         process = Process.child(pid)
     except BaseException:
-        os.close(report_fd)
+        ours.close()
         raise
     finally:
-        os.close(report_end)
+        theirs.close()
     try:
-        report = await _hear(report_fd, process)
+        heard = await _hear(ours, process)
     except BaseException:  # given up meanwhile (cancelled): the launcher goes on, unwatched
         process.release()
         raise
-    return process, LaunchFailed(**json.loads(report)) if report else None
+    if "container" not in document or heard.failed:
+        return process, heard.failed
+    await process.wait(_PATIENCE_S)
+    process.release()
+    return heard.inside or process, None
 
 
 @contextlib.contextmanager
@@ -125,12 +132,12 @@ def _in_memory(data: bytes) -> Iterator[int]:
         os.close(fd)
 
 
-def _spawn(directory: Path, orders_fd: int, output_fd: int, report_fd: int) -> int:
+def _spawn(script: str, directory: Path, orders_fd: int, output_fd: int, report_fd: int) -> int:
     # posix_spawn, for it does not copy visord's page tables. A session of its own: the terminal's
     # signals pass it by, and all its descendants can be told from others.
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-I", "-S", "-B", launcher.__file__, str(directory)],
+        [sys.executable, "-I", "-S", "-B", script, str(directory)],
         {},
         file_actions=[
             (os.POSIX_SPAWN_DUP2, orders_fd, 0),
@@ -144,17 +151,52 @@ def _spawn(directory: Path, orders_fd: int, output_fd: int, report_fd: int) -> i
     )
 
 
-async def _hear(report_fd: int, process: Process) -> bytes:
-    """Return the launcher's report, empty once it has become the program (or died silently)."""
-    reader = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(report_fd, "rb")
-    )
+@dataclass(slots=True)
+class _Heard:
+    """What a launcher reported: that it failed, or the container's init, and that it was let go."""
+
+    failed: LaunchFailed | None = None
+    inside: Process | None = None
+    started: bool = False
+
+    def take(self, report: dict[str, Any]) -> bool:
+        """Note one report; return whether the launcher waits for us to have noted it."""
+        kind = report.pop("kind")
+        if kind == "created":
+            # Before it can end: whoever finds it only afterwards does not learn how it ended.
+            self.inside = Process.find(Identity(**report))
+        elif kind == "started":
+            self.started = True
+        else:
+            self.failed = LaunchFailed(kind, **report)
+        return bool(kind == "created")
+
+    def end(self) -> None:
+        """Draw the conclusion: a container that was created and not started has failed."""
+        if self.inside is not None and not self.started:
+            self.failed = self.failed or LaunchFailed("died", "the launcher was ended")
+            self.inside.release()
+
+
+async def _hear(ours: socket.socket, process: Process) -> _Heard:
+    """Return the launcher's reports; none once it has become the program (or died silently)."""
+    heard = _Heard()
+    ours.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=ours)
     try:
-        return await asyncio.wait_for(reader.read(), _PATIENCE_S)
+        async with asyncio.timeout(_PATIENCE_S):
+            async for line in reader:
+                if heard.take(json.loads(line)):
+                    writer.write(b"\n")
     except TimeoutError:
         process.send(signal.SIGKILL)
         message = f"the launcher (process {process.identity.pid}) took over {_PATIENCE_S:g} s"
-        return json.dumps({"kind": "died", "message": message}).encode()
+        heard.failed = LaunchFailed("died", message)
+    except BaseException:
+        if heard.inside is not None:
+            heard.inside.release()
+        raise
     finally:
-        transport.close()
+        writer.close()
+    heard.end()
+    return heard

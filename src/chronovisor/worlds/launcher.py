@@ -28,6 +28,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing `typing` would cost as much as all the rest
+    from collections.abc import Callable
     from typing import Any
 
 PROCESS_FILE = "process.json"
@@ -40,7 +41,8 @@ _DEAD_STATES = "ZX"  # proc_pid_stat(5): zombie, dead
 class Refused(Exception):
     """The launch ends here.
 
-    `kind` is `superseded`, `running`, `locked`, `record`, `setup` or `exec`.
+    `kind` is `superseded`, `running`, `locked`, `record`, `setup`, `exec` or, where an OCI runtime
+    failed, `runtime`.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -98,7 +100,8 @@ def _read(path: str) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _check_still_wanted(directory: str, launch: str) -> None:
+def check_still_wanted(directory: str, launch: str) -> None:
+    """Raise `Refused` unless this launch may go on and no process of the world is alive."""
     if _read(f"{directory}/{WANTED_FILE}").get("launch") != launch:
         raise Refused("superseded", "something else was decided about this world meanwhile")
     running = _read(f"{directory}/{PROCESS_FILE}")
@@ -181,9 +184,10 @@ def _set_limits(orders: dict[str, Any], enforced: dict[str, dict[str, Any]]) -> 
             enforced["fifo_priority"] = {"by": None, "problem": problem}
 
 
-def _record(directory: str, orders: dict[str, Any], found: dict[str, Any]) -> None:
+def record(directory: str, pid: int, orders: dict[str, Any], found: dict[str, Any]) -> None:
+    """Write down which process this world's is from now on."""
     document = {
-        **identity(os.getpid()),
+        **identity(pid),
         "launch": orders["launch"],
         "started_at_s": time.time(),
         "spec": orders["spec"],
@@ -224,22 +228,27 @@ def _become(orders: dict[str, Any]) -> None:
         raise Refused("exec", f"cannot run {argv[0]}: {error.strerror}") from error
 
 
-def launch(directory: str, orders: dict[str, Any]) -> None:
-    """Do all of the above; return never, raise `Refused` instead."""
+def lock_world(directory: str) -> None:
+    """Take the world's own lock, until exec or our end."""
     lock = os.open(f"{directory}/{LOCK_FILE}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    _check_still_wanted(directory, orders["launch"])
+
+
+def launch(directory: str, orders: dict[str, Any]) -> None:
+    """Do all of the above; return never, raise `Refused` instead."""
+    lock_world(directory)
+    check_still_wanted(directory, orders["launch"])
     if orders["lock"] is not None:
         os.set_inheritable(take_lock(orders["lock"], orders["spec"]["name"]), True)
     enforced = orders["enforced"]
     joined = _join_cgroups(orders, enforced)
     _set_limits(orders, enforced)
-    _record(directory, orders, {"cgroups": joined, "enforced": enforced})
+    record(directory, os.getpid(), orders, {"cgroups": joined, "enforced": enforced})
     _enter_surroundings(orders)
     _become(orders)
 
 
-def main() -> None:
+def main(carry_out: Callable[[str, dict[str, Any]], None] = launch) -> None:
     """Read the orders and carry them out; exit status 125 after a report on `REPORT_FD`."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
         if int(name) > 2:
@@ -252,11 +261,13 @@ def main() -> None:
             orders = json.load(file)
         # Only now: what must not reach the program is the orders, with their environment.
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        launch(sys.argv[1], orders)
+        carry_out(sys.argv[1], orders)
     except Refused as refused:
         report = {"kind": refused.kind, "message": str(refused)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         report = {"kind": "setup", "message": f"{type(error).__name__}: {error}"}
+    else:
+        os._exit(0)
     os.write(REPORT_FD, json.dumps(report).encode())
     os._exit(125)  # as env(1), timeout(1) and nohup(1) have it for "failed before the command"
 

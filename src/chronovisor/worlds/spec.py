@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from chronovisor.errors import InvalidInput, Problem
+from chronovisor.worlds.sandbox import Sandbox, problems
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*\Z")
 _LONGEST_NAME = 128  # leaves room for suffixes under NAME_MAX (255) in directories and cgroups
@@ -69,7 +70,8 @@ class WorldSpec:
     with a `user`, HOME, USER and LOGNAME: nothing leaks from visord. `user` None is visord's own
     user, `working_directory` None is `/`. `generation` is a digest chosen by whoever asks for the
     world: as long as it is equal, what runs is what is wanted, whatever else differs. Of all worlds
-    with the same `lock` one at a time has a process; another waits until that has ended.
+    with the same `lock` one at a time has a process; another waits until that has ended. With a
+    `sandbox` it runs in a container.
 
     Raises `InvalidInput` with every problem at once.
     """
@@ -86,6 +88,7 @@ class WorldSpec:
     generation: str = ""
     log: LogLimits = field(default_factory=LogLimits)
     lock: str | None = None
+    sandbox: Sandbox | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could never run."""
@@ -132,6 +135,8 @@ def _problems(spec: WorldSpec) -> Iterator[Problem]:
             yield Problem("env", "is not a variable's name", repr(key), "text without '=' and NUL")
     if spec.stop_signal not in signal.Signals.__members__:
         yield Problem("stop_signal", "is not a signal", spec.stop_signal, "SIGTERM, SIGINT, …")
+    if spec.sandbox is not None:
+        yield from problems(spec.sandbox)
     yield from _number_problems(spec)
 
 

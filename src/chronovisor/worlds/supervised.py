@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from chronovisor.errors import ChronovisorError, Conflict, ToolFailed, Unavailable
@@ -42,6 +43,7 @@ class Supervised:
         wanted: Wanted,
         cgroups: Cgroups,
         locks: Locks,
+        containers: Path,
         *,
         now_ns: Callable[[], int],
         spawn: Callable[[Coroutine[None, None, None]], None],
@@ -53,7 +55,7 @@ class Supervised:
         self._spawn = spawn
         self._changed = changed
         self.output = Output(directory.output, LogFile(directory.log, wanted.spec.log), now_ns)
-        self._runner = Runner(directory, cgroups, self.output, locks)
+        self._runner = Runner(directory, cgroups, self.output, locks, containers)
         self._state = wanted.state
         self._reason = wanted.reason
         self._process: Process | None = None
@@ -100,13 +102,12 @@ class Supervised:
                 async with self._directory.locked():
                     process, started, ran = self._settle()
             except Unavailable as error:
-                process, started = self._directory.find_process()
+                process, started, ran = self._runner.find_process()
                 if process is None or started is None:
                     return await self._put_off(error)
             if process is not None and started is not None:
                 return await self._take_over(process, started)
-            if started is not None:
-                self._reason += await self._runner.clear_away(started)
+            self._reason += await self._clear_left(started)
             return await self._go_on(started if ran else None)
 
     async def start(self, spec: WorldSpec) -> None:
@@ -158,7 +159,7 @@ class Supervised:
         self._waits_for_lock = False
         async with self._directory.locked():
             self._write(launch=new_launch(), state=State.STOPPED, reason=reason, asked_to_run=False)
-        left = await self._end_process()
+        left = await self._end_process() if self._process else await self._clear_left(None)
         self._show(State.STOPPED, reason + left)
 
     async def _update(self, spec: WorldSpec) -> Ensured:
@@ -171,6 +172,8 @@ class Supervised:
 
     async def _launch(self, spec: WorldSpec, failures: Failures, reason: str) -> None:
         """Start a process for `spec` in the place of whatever runs now."""
+        if self._process is not None:
+            await self._runner.check(spec)  # what runs is not ended for what cannot
         self._cancel_timer()
         launch = new_launch()
         ran_before = not self._waits_for_lock and self._directory.read_started() is not None
@@ -298,7 +301,7 @@ class Supervised:
             return ""
         spec = started.spec
         deadline = time.monotonic() + spec.stop_timeout_s
-        process.send(signal.Signals[spec.stop_signal])
+        process.send(self._runner.stop_signal(started))
         if not await process.wait(spec.stop_timeout_s):
             process.send(signal.SIGKILL)
             if not await process.wait(_AFTER_KILL_S):
@@ -309,14 +312,24 @@ class Supervised:
         self._process = None
         return await self._runner.clear_away(started, max(deadline - time.monotonic(), 0.0))
 
+    async def _clear_left(self, started: Started | None) -> str:
+        """Do as `clear_away`, also where no process was recorded."""
+        if started is not None:
+            return await self._runner.clear_away(started)
+        try:
+            await self._runner.tidy()
+        except ToolFailed as error:
+            return f"; {error.message}"
+        return ""
+
     def _settle(self) -> tuple[Process | None, Started | None, bool]:
         """Make it certain what runs, under the lock.
 
         Returns the process if it lives, its record, and whether that is of the launch wanted last
         (if not, that launch was cut off, and from here on its launcher cannot go on).
         """
-        process, started = self._directory.find_process()
-        ran = started is not None and started.launch == self._wanted.launch
+        process, started, ran = self._runner.find_process()
+        ran = ran and started is not None and started.launch == self._wanted.launch
         if process is None and not ran:
             self._write(launch=new_launch())
         elif started is not None and not ran:

@@ -35,7 +35,8 @@ class Supervisor:
             await supervisor.adopt()
             await supervisor.ensure(WorldSpec("ptp4l", ("ptp4l", "-f", "…"), generation="7f3a"))
 
-    `<directory>/../locks` has the locks that worlds share (`WorldSpec.lock`).
+    Beside `directory` are `locks`, which worlds share (`WorldSpec.lock`), and `crx`, in which the
+    runtime keeps containers (`WorldSpec.sandbox`).
     Leaving the `async with` leaves every world running, see `detach`; `stop_all` ends them.
     `instance` names this supervisor's cgroups (the default comes from `directory`), `now_ns` is
     the clock that stamps lines. One supervisor at a time has a directory.
@@ -54,6 +55,7 @@ class Supervisor:
         self._instance = instance or digest
         self._cgroups = cgroups
         self._locks = Locks(self._directory.with_name("locks"))
+        self._containers = self._directory.with_name("crx")
         self._now_ns = now_ns
         self._worlds: dict[str, Supervised] = {}
         self._subscribers: list[Callable[[World], None]] = []
@@ -216,6 +218,7 @@ class Supervisor:
             wanted,
             self._cgroups,
             self._locks,
+            self._containers,
             now_ns=self._now_ns,
             spawn=self._spawn,
             changed=self._tell,

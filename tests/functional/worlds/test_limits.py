@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chronovisor.worlds import Limits, RestartPolicy, State, Supervisor, World, WorldSpec
-from chronovisor.worlds.cgroups import Cgroups, hierarchies
+from chronovisor.worlds.cgroups import Cgroups, hierarchies, mounted
 
 WaitFor = Callable[[Supervisor, str, State], Awaitable[World]]
 ONCE = RestartPolicy(mode="never")
@@ -91,7 +91,7 @@ async def test_cpu(supervisor: Supervisor) -> None:
 
 def quota(pid: int) -> tuple[int, int]:
     mounts, groups = (Path(f"/proc/{pid}/{name}").read_text() for name in ("mountinfo", "cgroup"))
-    for hierarchy in hierarchies(mounts, groups):
+    for hierarchy in hierarchies(mounted(mounts, groups)):
         if (hierarchy.own / "cpu.max").exists():
             first, second = (hierarchy.own / "cpu.max").read_text().split()
             return int(first), int(second)

@@ -10,6 +10,7 @@ from chronovisor.worlds.cgroups import (
     Cgroups,
     Hierarchy,
     hierarchies,
+    mounted,
     limit_files,
     oom_kills,
 )
@@ -26,14 +27,14 @@ HYBRID = """\
 
 
 def test_unified() -> None:
-    assert hierarchies(UNIFIED, "0::/system.slice/visord.service\n") == [
+    assert hierarchies(mounted(UNIFIED, "0::/system.slice/visord.service\n")) == [
         Hierarchy(2, Path("/sys/fs/cgroup/system.slice/visord.service"), frozenset())
     ]
 
 
 def test_hybrid() -> None:
     membership = "3:freezer:/\n2:cpu,cpuacct:/a\n1:memory:/b/c\n0::/d\n"
-    assert hierarchies(HYBRID, membership) == [
+    assert hierarchies(mounted(HYBRID, membership)) == [
         Hierarchy(1, Path("/sys/fs/cgroup/cpu,cpuacct/a"), frozenset({"cpu"})),
         Hierarchy(1, Path("/sys/fs/cgroup/memory/b/c"), frozenset({"memory"})),
         Hierarchy(2, Path("/sys/fs/cgroup/unified/d"), frozenset()),
@@ -42,7 +43,7 @@ def test_hybrid() -> None:
 
 def test_in_a_container_the_mount_shows_a_part() -> None:
     mounts = "1 1 0:1 /docker/x /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n"
-    found = hierarchies(mounts, "1:memory:/docker/x/sub\n")
+    found = hierarchies(mounted(mounts, "1:memory:/docker/x/sub\n"))
     assert found == [Hierarchy(1, Path("/sys/fs/cgroup/memory/sub"), frozenset({"memory"}))]
 
 
@@ -127,3 +128,24 @@ def test_oom_kills_of_both_versions(tmp_path: Path) -> None:
     (tmp_path / "1" / "memory.oom_control").write_text("under_oom 0\noom_kill 2\n")
     (tmp_path / "2" / "memory.events").write_text("oom 7\noom_kill 1\noom_group_kill 1\n")
     assert oom_kills([str(tmp_path / "1"), str(tmp_path / "2"), str(tmp_path / "3")]) == 3
+
+
+def test_where_a_runtime_puts_a_container() -> None:
+    """The same cgroups as `make` uses, whichever way the runtime reads the path."""
+    unified = mounted(UNIFIED, "0::/system.slice/visord.service\n")
+    assert Cgroups("i", [], unified).container_path("w") == (
+        "/system.slice/visord.service/chronovisor/i/w"
+    )
+    root = mounted(UNIFIED, "0::/\n")
+    assert Cgroups("i", [], root).container_path("w") == "/chronovisor/i/w"
+    hybrid = mounted(HYBRID, "3:freezer:/\n2:cpu,cpuacct:/a\n1:memory:/b/c\n0::/d\n")
+    assert [one.mount.name for one in hybrid] == ["cpu,cpuacct", "memory", "freezer", "unified"]
+    assert Cgroups("i", [], hybrid).container_path("w") == "chronovisor/i/w"
+    assert Cgroups("i", []).container_path("w") == "chronovisor/i/w"
+
+
+def test_a_named_hierarchy_is_cleaned_up_in_too() -> None:
+    mounts = "1 1 0:1 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n"
+    found = mounted(mounts, "9:name=systemd:/user\n")
+    assert [one.own for one in found] == [Path("/sys/fs/cgroup/systemd/user")]
+    assert hierarchies(found) == []
