@@ -50,6 +50,14 @@ def test_a_bit_without_a_name_is_shown_by_its_number() -> None:
     assert stamping.named(1 << 40 | 1, ("a",)) == ("a", "bit-40")
 
 
+@pytest.mark.parametrize(
+    "data", [b"\x02\0\1\0", b"\x09\0\1\0abcd", b"\x08\0\1", bytes(4)], ids=repr
+)
+def test_attributes_that_are_not_whole_are_no_attributes(data: bytes) -> None:
+    with pytest.raises(ProtocolError, match="netlink: "):
+        netlink.attributes(data)
+
+
 def link_body(*inner: bytes, index: int = 2, flags: int = 0x41, kind: int = 1) -> bytes:
     return struct.pack("=BxHiII", 0, kind, index, flags, 0) + b"".join(inner)
 
