@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 
 from chronovisor.clock.devices.listing import shipped
-from chronovisor.clock.preflight import hwtstamp
+from chronovisor.clock.preflight import hwtstamp, measure
+from chronovisor.clock.preflight.phc import Phc
 from chronovisor.clock.preflight.report import Report, Verdict
 from chronovisor.clock.preflight.run import preflight
-from chronovisor.errors import Conflict, InvalidInput
-from hwsim.conftest import Simulate
+from chronovisor.errors import ChronovisorError, Conflict, InvalidInput
+from hwsim import truth
+from hwsim.conftest import MakeNamespace, Simulate
 from hwsim.devices import Nic, Port, run
+from hwsim.hosts import host_in
+from visords import KEY
 
 COUNT = 30
 
@@ -170,3 +174,56 @@ def test_whatever_ends_a_preflight_the_nic_is_put_back(
         assert hwtstamp.put_back(records) == [hw0.name]
     assert hwtstamp.read(hw0.name) == before
     assert list(records.iterdir()) == []
+
+
+def test_through_visord_with_its_outcome_applied(
+    simulate: Simulate, namespace: MakeNamespace, tmp_path: Path
+) -> None:
+    free, far = simulate(Nic(driver="ice", device=0x1593), Nic())
+    left = namespace()
+    left.take(free)
+    left.take(far)
+    free.do(tx_stamp_late_ns=30_000_000)
+    with host_in(tmp_path, left) as host:
+        rows = json.loads(host.do("clock", "devices", "--format", "json"))
+        assert {row["name"] for row in rows if row["name"]} == {free.name, far.name}
+        words = ("clock", "preflight", free.name, "--count", "20", "--listen", "200ms")
+        text = host.do(*words)
+        assert text.startswith(f"{free.name}: ok")
+        assert "visorctl clock set options.ptp4l.tx_timestamp_timeout=" in text
+        report = json.loads(host.do(*words, "--apply", "--format", "json"))
+        wanted = report["options"]["tx_timestamp_timeout"]
+        assert wanted >= 60
+        stored = host.client.get(KEY)["value"]
+        assert stored["options"]["ptp4l"]["tx_timestamp_timeout"] == wanted
+        again = host.do(*words, "--apply")
+        assert "Apply: " in again
+        free.do(tx_stamp_lost_every=1)
+        code, output, _ = host.ctl(*words, "--apply")
+        assert (code, f"{free.name}: failed" in output) == (1, True)
+
+
+def test_a_clock_that_is_not_the_ports_own_is_found_out(simulate: Simulate) -> None:
+    hw0, hw1 = simulate(Nic(), Nic())
+    up(hw0, hw1)
+    truth.step(hw1.clock, 1000 * 10**9)
+    hwtstamp.write(hw0.name, hwtstamp.wanted(("ptpv2-event", "all")))
+    for other, outside in ((hw0, 0), (hw1, 5)):
+        with Phc(int(other.clock.removeprefix("ptp"))) as phc:
+            seen = measure.transmit(hw0.name, bytes(6), phc, 5, lambda *_: None)
+        assert (seen.stamped, seen.outside) == (5, outside)
+
+
+def test_a_nic_unplugged_during_a_preflight_is_told(simulate: Simulate, tmp_path: Path) -> None:
+    hw0, hw1 = simulate(Nic(), Nic())
+    up(hw0, hw1)
+
+    def progress(step: str, done: int, _: int) -> None:
+        if (step, done) == ("transmit", 3):
+            hw0.unplug()
+
+    with pytest.raises(ChronovisorError):
+        preflight(hw0.name, shipped(), tmp_path, progress, count=20, listen_s=0.2)
+    hw0.replug()
+    assert hwtstamp.put_back(tmp_path) in ([], [hw0.name])
+    assert list(tmp_path.iterdir()) == []
