@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from chronovisor.cli import esxcli_ntp
 from chronovisor.cli.client import Client
 from chronovisor.cli.esxcli_stats import statistics
 from chronovisor.cli.output import Format, FormatOption, emit, pairs, table
@@ -15,6 +16,7 @@ ptp = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 port = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 stats = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(system, name="system", help="The host.")
+system.add_typer(esxcli_ntp.app, name="ntp", help="Network Time Protocol.")
 system.add_typer(ptp, name="ptp", help="Precision Time Protocol.")
 ptp.add_typer(port, name="port", help="PTP ports.")
 ptp.add_typer(stats, name="stats", help="PTP statistics.")
