@@ -103,6 +103,10 @@ def test_a_thousand_ports_are_served_as_one_is(host: VmHost) -> None:
     assert said == "vm1"
     assert host.health() == ""
     assert len(json.loads(host.do("net", "port", "list", "--format", "json"))) == PORTS
+    metrics = host.do("host", "metrics").splitlines()
+    assert f'chronovisor_net_ports{{condition="wired"}} {PORTS:.1f}' in metrics
+    assert "chronovisor_net_dhcp_leases 1.0" in metrics
+    assert len([one for one in metrics if one.startswith("chronovisor_net")]) < 50
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])

@@ -23,6 +23,8 @@ from chronovisor.clock.status import Engine as EngineStatus
 from chronovisor.config import ConfigStore
 from chronovisor.host import metrics
 from chronovisor.host.health import Condition, Health, Part
+from chronovisor.host.net_metrics import REASONS
+from chronovisor.net.figures import PARTS, Figures, PortCondition
 from chronovisor.worlds import State, World
 
 
@@ -34,7 +36,7 @@ def page() -> Iterator[str]:
         "(version 0.0.4). Values are collected at the moment of asking. A metric without a value "
         "now is left out: no offset is known, there is no grandmaster."
     )
-    text = metrics.render(_clock(), [_world()], cast(ConfigStore, _STORE), _HEALTH)
+    text = metrics.render(_clock(), [_world()], cast(ConfigStore, _STORE), _HEALTH, _net())
     found = []
     for family in text_string_to_metric_families(text):
         labels = sorted({label for sample in family.samples for label in sample.labels})
@@ -44,13 +46,16 @@ def page() -> Iterator[str]:
     yield table(("Metric", "Type", "Labels", "Meaning"), found)
     yield "## Values of labels"
     words = {
-        "`condition`": Condition,
+        "`condition` of `chronovisor_part_condition`": Condition,
+        "`condition` of `chronovisor_net_ports`": PortCondition,
         "`state` of `chronovisor_clock_state`": ClockState,
         "`owner`": Owner,
         "`phase`": Phase,
         "`state` of `chronovisor_world_state`": State,
     }
     values: dict[str, Iterable[str]] = {**words, "`direction`": ("received", "sent")}
+    values["`part` of `chronovisor_net_steps_total`"] = PARTS
+    values["`reason`"] = REASONS
     values["`type`"] = MessageCounters.model_fields
     rows = [(name, ", ".join(f"`{one}`" for one in those)) for name, those in values.items()]
     yield table(("Label", "Values"), rows)
@@ -72,6 +77,10 @@ def _world() -> World:
     return World(
         name="ptp4l", state=State.RUNNING, reason="", argv=("ptp4l",), wanted_generation=""
     )
+
+
+def _net() -> Figures:
+    return Figures(ports=dict.fromkeys(PortCondition, 0))
 
 
 def _clock() -> ClockStatus:

@@ -13,30 +13,43 @@ from chronovisor.clock.arbiter import Owner, Phase
 from chronovisor.clock.state import ClockState
 from chronovisor.clock.status import ClockStatus
 from chronovisor.config import ConfigStore
+from chronovisor.host import net_metrics
 from chronovisor.host.health import Condition, Health
+from chronovisor.net.figures import Figures
 from chronovisor.worlds import State, World
 
 _PREFIX = "chronovisor"
 
 
 def render(
-    clock: ClockStatus | None, worlds: Iterable[World], store: ConfigStore, health: Health
+    clock: ClockStatus | None,
+    worlds: Iterable[World],
+    store: ConfigStore,
+    health: Health,
+    net: Figures,
 ) -> str:
     """Return all metrics in the text format (Prometheus exposition format 0.0.4)."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Snapshot(clock, list(worlds), store, health))
+    registry.register(_Snapshot(clock, list(worlds), store, health, net))
     return generate_latest(registry).decode()
 
 
 class _Snapshot(Collector):
     def __init__(
-        self, clock: ClockStatus | None, worlds: list[World], store: ConfigStore, health: Health
+        self,
+        clock: ClockStatus | None,
+        worlds: list[World],
+        store: ConfigStore,
+        health: Health,
+        net: Figures,
     ) -> None:
         self._clock, self._worlds, self._store, self._health = clock, worlds, store, health
+        self._net = net
 
     def collect(self) -> Iterator[Metric]:
         yield from _host(self._store, self._health)
         yield from _worlds(self._worlds)
+        yield from net_metrics.collect(self._net)
         if self._clock:
             yield from _clock(self._clock)
             yield from _owner(self._clock)

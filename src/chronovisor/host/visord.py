@@ -306,10 +306,11 @@ class Visord:
             for name, reason in self._broken.items()
         )
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         """Return the metrics in Prometheus' text format."""
+        net = await asyncio.to_thread(self.net.figures)
         return metrics.render(
-            self.clock.status(), self.supervisor.worlds(), self.store, self.health()
+            self.clock.status(), self.supervisor.worlds(), self.store, self.health(), net
         )
 
 

@@ -15,11 +15,13 @@ from typing import Any
 
 from chronovisor.errors import ChronovisorError, Problem
 from chronovisor.net import intent as intents
+from chronovisor.net.dhcp.observe import read_leases
 from chronovisor.net.dhcp.place import Place
 from chronovisor.net.dhcp.service import DhcpService
 from chronovisor.net.dhcp.wanted import problems as dhcp_problems
 from chronovisor.net.explain import Explanation, Question, Surroundings, explain, gather, resolve
 from chronovisor.net.explain.services import asks_for_metadata
+from chronovisor.net.figures import Figures, Totals, conditions, dropped_packets
 from chronovisor.net.firewall import Firewall
 from chronovisor.net.intent import Intent
 from chronovisor.net.metadata import plan as metadata_plan
@@ -59,6 +61,7 @@ class NetPlane:
         self._wake = asyncio.Event()
         self.intent = Intent()
         self.problem = ""
+        self._totals = Totals()
 
     @property
     def enabled(self) -> bool:
@@ -90,6 +93,18 @@ class NetPlane:
     def states(self) -> Mapping[str, PortState]:
         """Return how each port is, by id."""
         return self._wiring.states
+
+    def figures(self) -> Figures:
+        """Return what the plane can be measured by, now; reads files and the kernel."""
+        states = self.states() if self.enabled else {}
+        self._totals.steps["wiring"] = self._wiring.steps
+        return Figures(
+            enabled=self.enabled,
+            ports=conditions(self.intent, states),
+            totals=self._totals,
+            leases=len(read_leases(self._place())),
+            dropped=dropped_packets(),
+        )
 
     async def plan(self) -> list[Step]:
         """Return what would be done now; touches nothing. Raises `ToolFailed`, `Unavailable`."""
@@ -150,7 +165,7 @@ class NetPlane:
         with Firewall(settings.tap_patterns) as firewall:
             # Rules first: a tap must never be open while nobody says what may pass.
             intent = self.intent
-            await asyncio.to_thread(firewall.sync, intent)
+            await self._keep_rules(firewall, intent)
             self._wiring.want(intent)
             wiring = asyncio.create_task(self._wiring.run())
             wiring.add_done_callback(lambda _: self._wake.set())
@@ -196,17 +211,31 @@ class NetPlane:
         intent = self.intent
         failed = []
         try:
-            await asyncio.to_thread(_guard, firewall, intent)
+            await self._keep_rules(firewall, intent)
             self._wiring.want(intent)
         except ChronovisorError as error:
             failed.append(f"firewall: {error.message}")
-        await dhcp.sync(intent)
+        self._totals.steps["dhcp"] += await dhcp.sync(intent)
         failed += [f"dhcp: {dhcp.problem}"] if dhcp.problem else []
         try:
             await self._sync_metadata()
         except ChronovisorError as error:
             failed.append(f"metadata: {error.message}")
         self._say("; ".join(failed))
+
+    async def _keep_rules(self, firewall: Firewall, intent: Intent) -> None:
+        """Make the rules follow an intent; all of them where somebody else touched them.
+
+        That is asked first: after a change of our own, theirs could not be told from it.
+        """
+        totals, began_s = self._totals, time.monotonic()
+        untouched = await asyncio.to_thread(firewall.is_untouched)
+        totals.foreign_changes += firewall.was_touched
+        work = firewall.change if untouched else firewall.sync
+        if steps := len(await asyncio.to_thread(work, intent)):
+            totals.steps["firewall"] += steps
+            totals.rule_changes += 1
+            totals.rule_changes_s += time.monotonic() - began_s
 
     def _say(self, problem: str) -> None:
         if problem != self.problem:
@@ -218,6 +247,7 @@ class NetPlane:
         for action in await asyncio.to_thread(self._plan_metadata, worlds):
             self._publish("net.metadata.action", {"action": str(action), "reason": action.reason})
             await self._metadata.apply(action, self._supervisor)
+            self._totals.steps["metadata"] += 1
 
 
 def _uncovered(intent: Intent, patterns: tuple[str, ...]) -> Iterator[Problem]:
@@ -231,17 +261,6 @@ def _uncovered(intent: Intent, patterns: tuple[str, ...]) -> Iterator[Problem]:
                 port.device,
                 f"add a pattern to {VM_NETWORKING}, which has {', '.join(patterns)}",
             )
-
-
-def _guard(firewall: Firewall, intent: Intent) -> None:
-    """Make the rules follow an intent; all of them where somebody else touched nftables.
-
-    That is asked first: after a change of our own, theirs could not be told from it.
-    """
-    if firewall.is_untouched():
-        firewall.change(intent)
-    else:
-        firewall.sync(intent)
 
 
 class _Changed(Exception):

@@ -12,8 +12,12 @@ def test_every_word_is_filled_in() -> None:
     assert "@MARK@" not in text
     assert "@PATTERN@" not in text
     assert "@METADATA" not in text
-    assert text.count('iifname "tap*" drop') == text.count('iifname "vm-*" drop') == 4
-    assert text.count('oifname "vm-*" drop') == 2
+    assert (
+        text.count('iifname "tap*" counter name unclaimed drop')
+        == text.count('iifname "vm-*" counter name unclaimed drop')
+        == 4
+    )
+    assert text.count('oifname "vm-*" counter name unclaimed drop') == 2
 
 
 def test_the_mark_says_what_is_loaded() -> None:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from chronovisor.net.firewall import Firewall
 from chronovisor.net.intent import Intent
-from chronovisor.net.plane import NetPlane, _guard
+from chronovisor.net.plane import NetPlane
 from chronovisor.net.settings import Metadata, VmNetworking
 from chronovisor.worlds import Supervisor
 
@@ -98,17 +98,27 @@ class Rules:
     def is_untouched(self) -> bool:
         return self.untouched
 
-    def change(self, _: Intent) -> None:
-        self.done.append("change")
-        self.untouched = True
+    @property
+    def was_touched(self) -> bool:
+        return not self.untouched
 
-    def sync(self, _: Intent) -> None:
+    def change(self, _: Intent) -> list[str]:
+        self.done.append("change")
+        return []
+
+    def sync(self, _: Intent) -> list[str]:
         self.done.append("sync")
-        self.untouched = True
+        return ["a rule", "another"]
 
 
 @pytest.mark.parametrize(("untouched", "done"), [(True, ["change"]), (False, ["sync"])])
-def test_rules_that_others_touched_are_all_looked_at(untouched: bool, done: list[str]) -> None:
+def test_rules_that_others_touched_are_all_looked_at(
+    plane: NetPlane, untouched: bool, done: list[str]
+) -> None:
     rules = Rules(untouched=untouched)
-    _guard(cast(Firewall, rules), Intent())
+    asyncio.run(plane._keep_rules(cast(Firewall, rules), Intent()))
     assert rules.done == done
+    totals = plane.figures().totals
+    mended = not untouched
+    assert (totals.foreign_changes, totals.rule_changes) == (mended, mended)
+    assert totals.steps["firewall"] == 2 * mended

@@ -60,7 +60,7 @@ def create(visord: Visord, access: Access) -> FastAPI:
     @app.get("/metrics", tags=["host"], response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
         """Return the metrics in Prometheus' text format."""
-        return PlainTextResponse(visord.metrics(), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(await visord.metrics(), media_type="text/plain; version=0.0.4")
 
     return app
 

@@ -53,10 +53,11 @@ class DhcpService:
         wanted = want(intent, self.at, ports, self._rendered)
         return plan(wanted, observe(self.at, known, self._files, wanted.ports), self.at)
 
-    async def sync(self, intent: Intent, ports: Iterable[str] | None = None) -> None:
-        """Do what is missing. One action that fails, said in `problem`, does not stop the others.
+    async def sync(self, intent: Intent, ports: Iterable[str] | None = None) -> int:
+        """Do what is missing; return how many actions that took.
 
-        What failed is missing still, and done by a later call.
+        One action that fails, said in `problem`, does not stop the others. What failed is missing
+        still, and done by a later call.
         """
         worlds = self._supervisor.worlds()
         failed: list[str] = []
@@ -65,11 +66,12 @@ class DhcpService:
             actions = await asyncio.to_thread(self.plan, intent, ports, worlds)
         except Unavailable as error:
             self.problem = error.message
-            return
+            return 0
         for of_files, some in groupby(actions, lambda one: isinstance(one, FileAction)):
             do = self._do_files if of_files else self._do
             failed += await do(list(some))
         self.problem = "; ".join(failed)
+        return len(actions)
 
     async def _do_files(self, actions: Sequence[Any]) -> list[str]:
         """Do what needs no daemon; in a thread, for there may be thousands."""

@@ -155,6 +155,11 @@ class Firewall(contextlib.AbstractContextManager["Firewall"]):
         expected = self._generation + self._netfilter.commits
         return generation(self._netfilter) == expected
 
+    @property
+    def was_touched(self) -> bool:
+        """Whether, by the last look, somebody else changed our tables since our last `sync`."""
+        return self._touched
+
     def _apply(self, actions: Sequence[Action]) -> None:
         """Make changes."""
         apply(actions, self._netfilter)

@@ -31,6 +31,7 @@ NEW_RULE, GET_RULE, DELETE_RULE = 6, 7, 8
 NEW_SET, GET_SET, DELETE_SET = 9, 10, 11
 NEW_ELEMENT, GET_ELEMENT, DELETE_ELEMENT = 12, 13, 14
 NEW_GENERATION, GET_GENERATION = 15, 16
+GET_OBJECT = 19
 
 ELEMENTS_A_MESSAGE = 400
 """An attribute's length has 16 bits, and an element with a chain's name up to 160 bytes."""
@@ -134,6 +135,12 @@ def element_dump(where: SetName) -> bytes:
     return message(GET_ELEMENT, REQUEST | DUMP, where.family, body)
 
 
+def counter_dump(family: int) -> bytes:
+    """Return what asks for all named counters of our table of a family."""
+    body = string(1, TABLE) + number(3, 1)  # NFTA_OBJ_TYPE, NFT_OBJECT_COUNTER
+    return message(GET_OBJECT, REQUEST | DUMP, family, body)
+
+
 def attributes(body: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield kind and payload of attributes.
 
@@ -164,6 +171,13 @@ def read_chain(body: bytes) -> tuple[str, str]:
     """Return table and name of a chain."""
     found = dict(attributes(body))
     return text(found.get(1, b"")), text(found.get(3, b""))
+
+
+def read_counter(body: bytes) -> tuple[str, str, int]:
+    """Return table, name and packets of a counter (NFTA_OBJ_*, NFTA_COUNTER_PACKETS)."""
+    found = dict(attributes(body))
+    packets = dict(attributes(found.get(4, b""))).get(2, bytes(8))
+    return text(found.get(1, b"")), text(found.get(2, b"")), int.from_bytes(packets, "big")
 
 
 def read_rule(body: bytes) -> tuple[str, str, str]:

@@ -1,6 +1,7 @@
 """What is really in nftables now, read from the kernel; our memory has no say in it."""
 
 import struct
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -83,6 +84,21 @@ def generation(netfilter: NetfilterSocket) -> int:
     request = messages.message(messages.GET_GENERATION, messages.REQUEST, 0)
     (found,) = netfilter.ask(request, lambda body: dict(messages.attributes(body)))
     return int(struct.unpack(">I", found[1])[0])  # NFTA_GEN_ID
+
+
+def dropped(netfilter: NetfilterSocket) -> Counter[str]:
+    """Return how many packets our tables dropped, by reason; the names are those of static.nft.
+
+    Raises:
+        ToolFailed, Unavailable: they cannot be read.
+    """
+    found: Counter[str] = Counter()
+    for family in FAMILIES:
+        request = messages.counter_dump(family)
+        for table, name, packets in _dump(netfilter, request, messages.read_counter):
+            if table == TABLE:
+                found[name] += packets
+    return found
 
 
 def _elements(netfilter: NetfilterSocket, sets: set[SetName]) -> frozenset[Element]:

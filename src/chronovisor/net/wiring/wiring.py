@@ -86,6 +86,8 @@ class Wiring:
         self._working = False
         self._unsettled: dict[str, Link] = {}
         self.states: dict[str, PortState] = {}
+        self.steps = 0
+        """Steps that were taken so far."""
 
     def want(self, intent: Intent, *, complete: bool = True) -> None:
         """Take a new intent; what differs is done soon, by `run`.
@@ -189,6 +191,7 @@ class Wiring:
             self._names = names
         else:
             self._names |= names
+        self.steps += len(done.actions)
         self._look_again()
         self._judge(wanted, done, failures)
 
