@@ -30,6 +30,7 @@ from chronovisor.clock.plan import (
 )
 from chronovisor.clock.settings import Discipline, Protocol, SystemTime
 from chronovisor.clock.state import Verdict
+from chronovisor.clock.statistics_log import StatisticsLog
 from chronovisor.clock.status import ClockStatus
 from chronovisor.clock.system_clock import SystemClock
 from chronovisor.clock.wanted import wanted
@@ -68,7 +69,15 @@ class ClockPlane:
         self._settings: SystemTime | None = None
         self._wake = asyncio.Event()
         memory = MemoryFile(directory / "memory.json")
-        self._watch = Watch(supervisor, engine, memory, publish, judge_other=self._judge_ntp)
+        self.statistics_log = StatisticsLog(directory / "ptpd.stats")
+        self._watch = Watch(
+            supervisor,
+            engine,
+            memory,
+            publish,
+            judge_other=self._judge_ntp,
+            statistics_log=self.statistics_log,
+        )
         self.system_clock = SystemClock(
             supervisor, directory, publish, ptp=self._watch.ptp_evidence, chosen=self._wake.set
         )
@@ -118,7 +127,8 @@ class ClockPlane:
         worlds = {world.name: world for world in self._supervisor.worlds()}
         settings = self._settings or SystemTime()
         told = (*self._engine.notices(settings), *self._device_notices)
-        notices = (*told, *([self.problem] if self.problem else []))
+        problems = (self.problem, self.statistics_log.problem)
+        notices = (*told, *(problem for problem in problems if problem))
         engine = self._engine.chosen(settings)
         return report.status(settings, self._watch, self.system_clock, worlds, engine, notices)
 

@@ -233,6 +233,17 @@ class PassthroughOptions(_Settings):
     ptpd: Annotated[Options, Field(description="Settings of ptpd, by `section:key`")] = {}
 
 
+class StatisticsLogSettings(_Settings):
+    """The file `ptpd.stats` in the run directory, with what either engine measures."""
+
+    enabled: Annotated[
+        bool, Field(description="Write each offset to ptpd.stats, in the columns of ptpd")
+    ] = False
+    max_size_kib: Annotated[
+        int, Field(ge=16, le=1024 * 1024, description="Size of a file; the one before is kept")
+    ] = 4096
+
+
 class SystemTime(_Settings):
     """How this host keeps time: the Config Store key `host/system/system_time`."""
 
@@ -253,6 +264,9 @@ class SystemTime(_Settings):
     fallback: Annotated[Fallback, Field(description="With protocol ptp: NTP while PTP is lost")] = (
         Fallback()
     )
+    statistics_log: Annotated[
+        StatisticsLogSettings, Field(description="Measurements as a file for ptpd's tooling")
+    ] = StatisticsLogSettings()
     calibration_delay_ns: Annotated[
         int,
         Field(

@@ -27,6 +27,7 @@ from chronovisor.clock.state import (
     judge,
     remember,
 )
+from chronovisor.clock.statistics_log import StatisticsLog
 from chronovisor.errors import ChronovisorError, Unavailable
 from chronovisor.worlds import State, Supervisor, World
 
@@ -56,9 +57,11 @@ class Watch:
         publish: Publish,
         *,
         judge_other: Callable[[], Verdict],
+        statistics_log: StatisticsLog | None = None,
     ) -> None:
         """Watch later, see `run`; `judge_other` judges a clock whose protocol is not PTP."""
         self._judge_other = judge_other
+        self._statistics_log = statistics_log
         self._supervisor = supervisor
         self._engine = engine
         self._worlds: dict[str, World] = {}
@@ -172,6 +175,9 @@ class Watch:
             with contextlib.suppress(Unavailable):
                 self._memory_file.write(self._memory, verdict)
         self._publish_sample(evidence)
+        if self._statistics_log:
+            seen = self.observer.seen if self.observer else None
+            self._statistics_log.take(self._settings.statistics_log, seen)
 
     def ptp_evidence(self) -> PtpEvidence:
         """Return what the system clock's arbiter is told of PTP."""

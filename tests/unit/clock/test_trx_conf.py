@@ -87,7 +87,10 @@ def test_crlf_and_bom_make_no_difference() -> None:
         ("  ptp4l priority1 1", "trx.conf:1:3: this is not an option"),
         ("pt4l:priority1 1", "trx.conf:1:1: 'pt4l' is not a namespace (valid: ptp4l)"),
         ("PTP4L:priority1 1", "trx.conf:1:1: 'PTP4L' is not a namespace (valid: ptp4l)"),
-        (":priority1 1", "trx.conf:1:1: '' is not a namespace (valid: ptp4l, phc2sys, ptpd, sys2vmw)"),
+        (
+            ":priority1 1",
+            "trx.conf:1:1: '' is not a namespace (valid: ptp4l, phc2sys, ptpd, sys2vmw)",
+        ),
         ("sys2vmw:x 1", "trx.conf:1:1: the sys2vmw program is not part of this release"),
         ("ptp4l:priority1", "trx.conf:1:16: priority1 has no value"),
         ("ptp4l:priority1  ", "trx.conf:1:16: priority1 has no value"),

@@ -43,11 +43,12 @@ class Linuxptp:
 
     def notices(self, settings: SystemTime) -> tuple[str, ...]:
         """Return what an operator should know of the installed release."""
-        del settings
+        kept = "engine linuxptp leaves options.ptpd unused, and ptpd finds them again"
+        idle = (kept,) if settings.options.ptpd else ()
         if self.release is None:
-            return (self._missing,)
+            return (self._missing, *idle)
         notice = nearest(self.release)[1]
-        return (notice,) if notice else ()
+        return (notice, *idle) if notice else idle
 
     def daemons(self, settings: SystemTime, *, steers: bool) -> tuple[WantedDaemon, ...]:
         """Return ptp4l and, where a NIC's clock is to be carried on, phc2sys.

@@ -22,6 +22,7 @@ _HARMLESS = re.compile(
     r"Warning:|Interface lo |Error: Cannot use lo |There are errors|Configuration (OK|has)"
     r"|Unknown configuration entry"
 )
+_STAMP = re.compile(r"^.* \(___\) ")  # before what it says once it knows where to log
 _KEY = re.compile(r"\b([a-z0-9_]+:[a-z0-9_]+)")
 
 
@@ -57,7 +58,7 @@ def complaints(path: str, text: str) -> tuple[tuple[str, str], ...]:
     code, said = _output(path, "-k", "-c", "/dev/stdin", text=f"ptpengine:interface = lo\n{text}")
     if not code:
         return ()
-    lines = [line.strip() for line in said.splitlines()]
+    lines = [_STAMP.sub("", line).strip() for line in said.splitlines()]
     return tuple(
         (key[1] if (key := _KEY.search(line)) else "", line.removeprefix("Configuration error: "))
         for line in lines
