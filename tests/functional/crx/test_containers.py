@@ -22,6 +22,28 @@ def sh(script: str, sandbox: Sandbox, **more: object) -> WorldSpec:
     return WorldSpec("w", ("/bin/sh", "-c", script), sandbox=sandbox, **more)  # type: ignore[arg-type]
 
 
+def said(*argv: str) -> str:
+    return subprocess.check_output(argv, text=True)
+
+
+def cmdline(pid: int | None) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def open_files(pid: int | None) -> list[str]:
+    return [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def create(runtime: str, tmp_path: Path) -> int:
+    """Create world w's container behind the supervisor's back; return its init."""
+    bundle, pid_file = tmp_path / "worlds" / "w" / "bundle", tmp_path / "pid"
+    words = ["create", "--bundle", str(bundle), "--pid-file", str(pid_file), "w"]
+    argv = [runtime, "--root", str(tmp_path / "crx"), *words]
+    null = subprocess.DEVNULL
+    subprocess.run(argv, check=True, stdin=null, stdout=null, stderr=null)
+    return int(pid_file.read_text())
+
+
 async def lines(supervisor: Supervisor, spec: WorldSpec) -> list[str]:
     """Return what a container that ends by itself prints."""
     await supervisor.start(spec)
@@ -35,12 +57,12 @@ async def test_the_record_names_the_program_itself(
     spec = WorldSpec("w", ("sleep", "1000"), sandbox=Sandbox(runtime=runtime))
     world = await supervisor.start(spec)
     assert (world.state, world.adopted) == (State.RUNNING, False)
-    assert Path(f"/proc/{world.pid}/cmdline").read_bytes() == b"sleep\x001000\0"
+    assert cmdline(world.pid) == b"sleep\x001000\0"
     # Nothing of the runtime or of the launcher stays between.
-    listing = subprocess.check_output(["ps", "-eo", "pid,args"], text=True)
+    listing = said("ps", "-eo", "pid,args")
     assert [line for line in listing.splitlines() if str(tmp_path) in line] == []
-    state = [runtime, "--root", str(tmp_path / "crx"), "state", "w"]
-    assert json.loads(subprocess.check_output(state))["pid"] == world.pid
+    state = said(runtime, "--root", str(tmp_path / "crx"), "state", "w")
+    assert json.loads(state)["pid"] == world.pid
     stopped = await supervisor.stop("w", "asked")
     assert (stopped.state, stopped.reason) == (State.STOPPED, "asked")
     assert list((tmp_path / "crx").iterdir()) == []
@@ -70,30 +92,17 @@ async def test_inside_there_is_only_what_was_given(
     assert "\nshown\n" in found
     assert "\nsecret\n" not in found
     assert "'/etc/shadow': No such file" in found or "/etc/shadow: No such file" in found
-    for path in ("/", "/usr/", "/etc/", f"{shown}/", "/sys/"):
-        assert f"cannot touch '{path}x': " in found.replace("//x", "/x")
+    for place in ("/", "/usr/", "/etc/", f"{shown}/", "/sys/"):
+        assert f"cannot touch '{place}x': " in found.replace("//x", "/x")
     assert "CapEff: 0000000000000000" in found
     assert "CapBnd: 0000000000000000" in found
     assert "NoNewPrivs: 1" in found
     assert "Seccomp: 2" in found
     assert "unshare failed: Operation not permitted" in found
-    devices = [
-        "core",
-        "fd",
-        "full",
-        "null",
-        "ptmx",
-        "pts",
-        "random",
-        "shm",
-        "stderr",
-        "stdin",
-        "stdout",
-        "tty",
-        "urandom",
-        "zero",
-    ]
-    assert {*devices} >= {*next(line for line in found.splitlines() if "null" in line).split()}
+    devices = "core fd full null ptmx pts random shm stderr stdin stdout tty urandom zero"
+    assert {*devices.split()} >= {
+        *next(line for line in found.splitlines() if "null" in line).split()
+    }
 
 
 async def test_devices_and_capabilities_are_those_given(
@@ -168,7 +177,7 @@ async def test_init_killed_with_children_is_started_again(
     script = "sleep 1000 & setsid sleep 1001 & echo ready; wait"
     first = await supervisor.start(sh(script, Sandbox(runtime=runtime), restart=quick))
     await until(lambda: "ready" in supervisor.get("w").last_lines)
-    children = subprocess.check_output(["pgrep", "-P", str(first.pid)], text=True).split()
+    children = said("pgrep", "-P", str(first.pid)).split()
     assert len(children) == 2
     os.kill(first.pid or 0, signal.SIGKILL)
     await until(lambda: supervisor.get("w").pid not in (None, first.pid))
@@ -213,11 +222,7 @@ async def test_a_stale_container_of_that_name_is_no_obstacle(
     spec = WorldSpec("w", ("sleep", "1000"), sandbox=Sandbox(runtime=runtime))
     await supervisor.start(spec)
     await supervisor.stop("w", "asked")
-    bundle, pid_file = tmp_path / "worlds" / "w" / "bundle", tmp_path / "pid"
-    root = str(tmp_path / "crx")
-    words = ["create", "--bundle", str(bundle), "--pid-file", str(pid_file), "w"]
-    subprocess.run([runtime, "--root", root, *words], check=True, stdin=-3, stdout=-3, stderr=-3)
-    stale = int(pid_file.read_text())
+    stale = create(runtime, tmp_path)
     assert start_ticks(stale) is not None
     world = await supervisor.start(spec)
     assert world.state is State.RUNNING
@@ -233,11 +238,7 @@ async def test_created_recorded_and_never_started_is_no_running_world(
         await supervisor.start(spec)
         await supervisor.stop("w", "asked")
     directory = tmp_path / "worlds" / "w"
-    pid_file = tmp_path / "pid"
-    words = ["create", "--bundle", str(directory / "bundle"), "--pid-file", str(pid_file), "w"]
-    argv = [runtime, "--root", str(tmp_path / "crx"), *words]
-    subprocess.run(argv, check=True, stdin=-3, stdout=-3, stderr=-3)
-    inert = int(pid_file.read_text())
+    inert = create(runtime, tmp_path)
     record = json.loads((directory / "process.json").read_text())
     record |= {"pid": inert, "start_ticks": start_ticks(inert), "launch": "cut-off"}
     (directory / "process.json").write_text(json.dumps(record))
@@ -263,7 +264,7 @@ async def test_a_lock_is_held_by_the_init(
     assert first.state is State.RUNNING
     second = await supervisor.start(bare)
     assert second.reason == f"waits: lock clock is held by world a (process {first.pid})"
-    links = [os.readlink(path) for path in Path(f"/proc/{first.pid}/fd").iterdir()]
+    links = open_files(first.pid)
     assert str(tmp_path / "locks" / "clock") in links
     os.kill(first.pid or 0, signal.SIGKILL)
     second = await reaches(supervisor, "b", State.RUNNING)
@@ -308,7 +309,7 @@ async def test_what_runs_is_not_ended_for_what_cannot(supervisor: Supervisor) ->
 FAILING = """#!/bin/sh
 case "$*" in
   --version) echo runc version {version}; exit 0 ;;
-  *{phase}*) echo '{{"level":"error","msg":"it broke"}}' >"$4"; exit 1 ;;
+  *"{phase}"*) echo '{{"level":"error","msg":"it broke"}}' >"$4"; exit 1 ;;
 esac
 exec runc "$@"
 """

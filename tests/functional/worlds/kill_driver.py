@@ -1,12 +1,14 @@
 """Kills supervisors at random moments and looks for worlds that are doubled or unknown.
 
-Run as a script: DIRECTORY ROUNDS SEED. Each round forks a supervisor that adopts, checks that it
-knows exactly the processes there are, and then starts, replaces, restarts and stops the world as
-fast as it can, until it gets SIGKILL. The world itself holds a lock as long as it lives and
-reports when it finds it taken. Prints one JSON object of counts; `violations` must be empty.
+Run as a script: DIRECTORY ROUNDS SEED [NIC]; with a NIC the world is a container that has it. Each
+round forks a supervisor that adopts, checks that it knows exactly the processes there are, and then
+starts, replaces, restarts and stops the world as fast as it can, until it gets SIGKILL. The world
+itself holds a lock as long as it lives and reports when it finds it taken. Prints one JSON object
+of counts; `violations` must be empty.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -17,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 from chronovisor.worlds import RestartPolicy, State, Supervisor, WorldSpec
+from chronovisor.worlds.sandbox import Nic, OwnNetwork, Sandbox
 
 POLICY = RestartPolicy(
     min_uptime_s=0, max_quick_failures=None, backoff_initial_s=0.01, backoff_max_s=0.01
@@ -24,18 +27,24 @@ POLICY = RestartPolicy(
 
 
 class Driver:
-    def __init__(self, directory: Path, seed: int) -> None:
+    def __init__(self, directory: Path, seed: int, nic: str | None) -> None:
         self.directory = directory
         self.worlds = directory / "worlds"
         self.marker = f"1000000.{os.getpid()}"
         self.random = random.Random(seed)
+        self.sandbox = None
+        if nic is not None:
+            network = OwnNetwork((Nic(nic),))
+            self.sandbox = Sandbox(writable=(str(directory),), network=network)
         self.violations = directory / "violations"
         self.violations.touch()
 
     def spec(self, generation: int) -> WorldSpec:
         script = 'exec 9>>"$0/lock"; flock -n 9 || echo doubled >>"$0/violations"; exec sleep "$1"'
         argv = ("/bin/sh", "-c", script, str(self.directory), self.marker)
-        return WorldSpec("w", argv, restart=POLICY, generation=str(generation))
+        return WorldSpec(
+            "w", argv, restart=POLICY, generation=str(generation), sandbox=self.sandbox
+        )
 
     def alive(self) -> list[int]:
         # Leaders only: the shell forks for an instant to run flock.
@@ -77,9 +86,18 @@ class Driver:
             await supervisor.restart("w")
         elif deed == "stop":
             await supervisor.stop("w", "asked")
+        elif self.sandbox and choices.random() < 0.5:
+            self.kill_runtime()
         elif pid := supervisor.get("w").pid:
             os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(choices.random() * 0.03)
+
+    def kill_runtime(self) -> None:
+        """Kill whatever is at work on the container: launcher, runc, what runc started."""
+        for pid, argv in _argvs():
+            if str(self.directory / "crx") in argv or str(self.worlds / "w") in argv:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def round(self, number: int) -> str:
         read, write = os.pipe()
@@ -92,10 +110,14 @@ class Driver:
                 self.report(f"round {number}: {type(error).__name__}: {error}")
             os._exit(0)
         os.close(write)
-        time.sleep(self.random.expovariate(1 / 0.08))  # the random moment, not a wait
+        told = b""
+        if self.sandbox and number % 2:  # every other one may be killed at its start already
+            told = os.read(read, 1)
+        life_s = 0.8 if self.sandbox else 0.08
+        time.sleep(self.random.expovariate(1 / life_s))  # the random moment, not a wait
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        told = os.read(read, 100).decode()
+        told += os.read(read, 100)
         os.close(read)
         deadline = time.monotonic() + 10
         while self.launchers():
@@ -105,7 +127,7 @@ class Driver:
             time.sleep(0.001)
         if len(there := self.alive()) > 1:
             self.report(f"round {number}: {there} alive at once")
-        return told
+        return told.decode()
 
     async def end(self) -> None:
         """Adopt once more, compare, stop all, compare."""
@@ -140,7 +162,7 @@ def _leads(pid: int) -> bool:
 
 def main() -> None:
     directory, rounds, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    driver = Driver(directory, seed)
+    driver = Driver(directory, seed, sys.argv[4] if len(sys.argv) > 4 else None)
     told: Counter[str] = Counter()
     for number in range(rounds):
         told.update(driver.round(number))
