@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -118,8 +119,12 @@ def test_a_nic_in_use_is_refused(simulate: Simulate, tmp_path: Path) -> None:
     hw0, hw1 = simulate(Nic(), Nic())
     up(hw0, hw1)
     config = hwtstamp.write(hw0.name, hwtstamp.wanted(("ptpv2-event", "all")))
-    with pytest.raises(Conflict, match="its time stamping is in use"):
-        flown(hw0, tmp_path)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88F7)) as ptp:
+        ptp.bind((hw0.name, 0x88F7))
+        with pytest.raises(Conflict, match="its time stamping is in use"):
+            flown(hw0, tmp_path)
+    assert hwtstamp.read(hw0.name) == config
+    assert flown(hw0, tmp_path).verdict is Verdict.OK, "ptp4l leaves it on when it ends"
     assert hwtstamp.read(hw0.name) == config
 
 

@@ -141,6 +141,24 @@ def test_stamping_to_turn_on() -> None:
     assert not Config().on
 
 
+PACKET = (
+    "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n"
+    "0000000000000000 3      3    0003   7     1 0      0      1\n"
+    "0000000000000000 3      3    88f7   4     1 0      0      2\n"
+)
+UDP = "   sl  local_address rem_address   st\n  10: 00000000:{port} 00000000:0000 07 0 0\n"
+
+
+@pytest.mark.parametrize(
+    ("port", "index", "said"),
+    [("013E", 7, ""), ("013E", 4, "listens for PTP on it"), ("013F", 7, "UDP 319")],
+)
+def test_who_speaks_ptp(port: str, index: int, said: str) -> None:
+    found = hwtstamp.listens(PACKET, UDP.format(port=port), index)
+    assert bool(found) == bool(said)
+    assert said in found
+
+
 @pytest.mark.parametrize("text", ["", "[0, 1", "[0, 1]", '{"a": 1}', '["a", 1, 1]', "null"])
 def test_a_record_that_was_cut_off_puts_nothing_back(tmp_path: Path, text: str) -> None:
     record = tmp_path / "nosuch0.json"

@@ -86,9 +86,11 @@ def turned_on(device: str, config: Config, records: Path, *, force: bool) -> Ite
     """
     put_back(records, only=device)
     before = read(device)
-    if before is not None and before.on and not force:
+    user = _user(device)
+    # ptp4l leaves stamping on when it ends: only with a listener it is in use
+    if before is not None and before.on and user and not force:
         raise Conflict(
-            f"{device}: its time stamping is in use ({before})",
+            f"{device}: its time stamping is in use ({before}): {user}",
             hint="stop the ptp4l that runs on it, or use --force and disturb it",
         )
     with _recorded(device, before or Config(), records) as record:
@@ -97,6 +99,35 @@ def turned_on(device: str, config: Config, records: Path, *, force: bool) -> Ite
         finally:
             write(device, before or Config())
             record.unlink(missing_ok=True)
+
+
+def listens(packet: str, udp: str, index: int) -> str:
+    """Return who speaks PTP, out of the texts of /proc/net/packet and udp; empty for nobody.
+
+    A packet socket belongs to a device, a UDP one may belong to any.
+    """
+    for line in packet.splitlines()[1:]:
+        words = line.split()
+        if len(words) > 4 and words[3] == "88f7" and words[4] == str(index):
+            return "a program listens for PTP on it"
+    ports = (line.split()[1].rpartition(":")[2] for line in udp.splitlines() if ": " in line)
+    return "a program has the port of PTP, UDP 319" if f"{319:04X}" in ports else ""
+
+
+def _user(device: str) -> str:
+    try:
+        index = socket.if_nametoindex(device)
+    except OSError:  # has just gone; the next call on it says so
+        return ""
+    packet, *udp = (_text(name) for name in ("packet", "udp", "udp6"))
+    return listens(packet, "\n".join(udp), index)
+
+
+def _text(name: str) -> str:
+    try:
+        return Path("/proc/thread-self/net", name).read_text(encoding="ascii")
+    except OSError:  # a kernel without it
+        return ""
 
 
 @contextlib.contextmanager
