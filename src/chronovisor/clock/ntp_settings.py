@@ -96,8 +96,8 @@ class NtpConfig(_Settings):
         float | None,
         Field(
             gt=0,
-            description="With protocol ntp: step at the start, once, what is off by more than "
-            "this; without it every offset is slewed",
+            description="Step once what is off by more than this, if the clock has not been right "
+            "since the boot; without it every offset is slewed",
         ),
     ] = None
 

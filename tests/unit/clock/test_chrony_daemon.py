@@ -73,7 +73,9 @@ def test_a_step_is_made_only_where_asked_for_and_before_the_clock_was_right() ->
     fallback = SystemTime.model_validate(
         {"ntp_config": {"server": ["a"], "first_step_s": 0.5}, "fallback": {"enabled": True}}
     )
-    assert "makestep" not in daemon.config_text(fallback, PATHS, steers=True, may_step=True)
+    assert "makestep" in daemon.config_text(fallback, PATHS, steers=True, may_step=True)
+    assert "makestep" not in daemon.config_text(fallback, PATHS, steers=True, may_step=False)
+    assert "makestep" not in daemon.config_text(fallback, PATHS, steers=False, may_step=True)
 
 
 def test_a_generation_is_that_of_what_a_running_chronyd_has() -> None:

@@ -87,7 +87,7 @@ def config_text(settings: SystemTime, paths: Paths, *, steers: bool, may_step: b
         ours.append(f"driftfile {paths.drift}")
     if ntp.key_file:
         ours.append(f"keyfile {ntp.key_file}")
-    if ntp.first_step_s is not None and may_step and settings.protocol is Protocol.NTP:
+    if ntp.first_step_s is not None and may_step and steers:
         ours.append(f"makestep {ntp.first_step_s:g} 1")
     given = {name.lower() for name in settings.options.chrony}
     chosen = {"port": 0, "maxslewrate": MAX_SLEW_PPM[settings.protocol]}
