@@ -1,7 +1,8 @@
 """The metadata proxy: requests of one core, latency, start and memory with up to 3,000 taps.
 
-Peer: http.server of Python's standard library (ThreadingHTTPServer, HTTP/1.1), which hands out one
-fixed text in the same namespace to the same client; it knows no taps, no VMs and no bounds.
+Peers: http.server of Python's standard library (ThreadingHTTPServer, HTTP/1.1), and uvicorn with
+the smallest application there is. Each hands out one fixed text in the same namespace to the same
+client; they know no taps, no VMs and no bounds.
 
 Requests a second of one core are requests by the server's CPU time: on a machine whose cores are
 shared with the client, that is what a core alone would do.
@@ -51,6 +52,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *words): pass
 http.server.ThreadingHTTPServer(("{HOST}", {PEER_PORT}), Handler).serve_forever()
 """
+_UVICORN = f"""
+import uvicorn
+async def serve(scope, receive, send):
+    head = [(b"content-type", b"text/plain"), (b"content-length", b"6")]
+    await send({{"type": "http.response.start", "status": 200, "headers": head}})
+    await send({{"type": "http.response.body", "body": b"i-0010"}})
+uvicorn.run(serve, host="{HOST}", port={PEER_PORT + 1}, lifespan="off", http="h11",
+            loop="asyncio", log_level="error", access_log=False)
+"""
+_PEERS = {"http.server": (_PEER, PEER_PORT), "uvicorn with h11": (_UVICORN, PEER_PORT + 1)}
 
 
 def measure() -> list[Row]:
@@ -92,22 +103,24 @@ def _rows(site: "_Site", taps: int) -> list[Row]:
 
 def _beside_peer(site: "_Site") -> list[Row]:
     rows = []
-    with site.peer() as peer:
-        for keep, how in ((False, "new connection each"), (True, "kept connections")):
-            ours = site.load(PORT, site.pid, REQUESTS, keep=keep)
-            theirs = site.load(PEER_PORT, peer, REQUESTS, keep=keep)
-            rows += [
-                row(
-                    f"requests a second of one core, {how}",
-                    ours["per_cpu_s"],
-                    "1/s",
-                    goal="2,000",
-                    peer=theirs["per_cpu_s"],
-                    note=f"{MAIN_SIZE} taps; peer: http.server without taps",
-                ),
-                row(f"latency p50, {how}", ours["p50_ms"], "ms", peer=theirs["p50_ms"]),
-                row(f"latency p99, {how}", ours["p99_ms"], "ms", peer=theirs["p99_ms"]),
-            ]
+    for name, (program, port) in _PEERS.items():
+        with site.peer(program) as peer:
+            for keep, how in ((False, "new connection each"), (True, "kept connections")):
+                ours = site.load(PORT, site.pid, REQUESTS, keep=keep)
+                theirs = site.load(port, peer, REQUESTS, keep=keep)
+                what = f"{how}, beside {name}"
+                rows += [
+                    row(
+                        f"requests a second of one core, {what}",
+                        ours["per_cpu_s"],
+                        "1/s",
+                        goal="2,000",
+                        peer=theirs["per_cpu_s"],
+                        note=f"{MAIN_SIZE} taps; the peer has none",
+                    ),
+                    row(f"latency p50, {what}", ours["p50_ms"], "ms", peer=theirs["p50_ms"]),
+                    row(f"latency p99, {what}", ours["p99_ms"], "ms", peer=theirs["p99_ms"]),
+                ]
     return rows
 
 
@@ -184,8 +197,8 @@ class _Site:
         return False
 
     @contextlib.contextmanager
-    def peer(self) -> Iterator[int]:
-        words = ["ip", "netns", "exec", self.name, sys.executable, "-c", _PEER]
+    def peer(self, program: str) -> Iterator[int]:
+        words = ["ip", "netns", "exec", self.name, sys.executable, "-c", program]
         process = subprocess.Popen(words)
         self._processes.append(process)
         time.sleep(1.0)  # its first answers come late otherwise and count as ours would not

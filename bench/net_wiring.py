@@ -1,5 +1,9 @@
 """Wiring of taps: one port, a tap that appears, cold starts, and routes beside `ip -batch`.
 
+Peers do by hand what leaves the kernel in the same state. One port: a process of `ip` or `sysctl`
+for each step, as agents do that run commands. A cold start: one `sysctl -p` and one `ip -batch` of
+all steps; there is no quicker way with the usual tools, so it shows what the kernel itself takes.
+
 Everything happens in network namespaces of its own, one for each number of ports: this module
 runs itself there and reads what it prints.
 """
@@ -18,7 +22,7 @@ from typing import Any
 
 from bench.result import Row, progress, row
 from chronovisor.net.intent import Intent, build, changed
-from chronovisor.net.marks import ROUTE_PROTOCOL
+from chronovisor.net.marks import GATEWAY_MAC, ROUTE_PROTOCOL
 from chronovisor.net.wiring import Wiring, drift
 from chronovisor.net.wiring.netlink import link as links
 from chronovisor.net.wiring.netlink import message as m
@@ -29,6 +33,7 @@ from chronovisor.net.wiring.plan import host_route
 SIZES = (100, 1000, 3000)
 GOALS_S = {1000: "1 s", 3000: "2.7 s"}
 CHANGES = {100: 100, 1000: 200, 3000: 50}
+HAND_CHANGES = 5
 APPEARANCES = 20
 ROUTES = 10_000
 
@@ -45,7 +50,8 @@ def measure() -> list[Row]:
     rows: list[Row] = []
     for ports in SIZES:
         progress(f"wiring with {ports} ports")
-        rows += _rows(ports, _inside("ports", str(ports)))
+        by_hand = _inside("hand", str(ports))
+        rows += _rows(ports, _inside("ports", str(ports)), by_hand)
     progress(f"{ROUTES} routes beside ip -batch")
     found = _inside("routes", "0")
     rows.append(
@@ -61,12 +67,19 @@ def measure() -> list[Row]:
     return rows
 
 
-def _rows(ports: int, found: dict[str, Any]) -> list[Row]:
+def _rows(ports: int, found: dict[str, Any], by_hand: dict[str, Any]) -> list[Row]:
     goal = {1000: ("5 ms", "25 ms", "50 ms")}.get(ports, ("", "", ""))
     of = f"{ports} ports present"
     changes, taps = sorted(found["changes_ms"]), sorted(found["appearances_ms"])
     return [
-        row(f"port wired, p50, {of}", _at(changes, 0.5), "ms", goal=goal[0]),
+        row(
+            f"port wired, p50, {of}",
+            _at(changes, 0.5),
+            "ms",
+            goal=goal[0],
+            peer=_at(sorted(by_hand["ports_ms"]), 0.5),
+            note="peer: ip and sysctl, a process for each step",
+        ),
         row(f"port wired, p99, {of}", _at(changes, 0.99), "ms", goal=goal[1]),
         row(f"tap appears until wired, p50, {of}", _at(taps, 0.5), "ms", goal=goal[2]),
         row(f"tap appears until wired, worst, {of}", taps[-1], "ms", goal=goal[2]),
@@ -75,7 +88,8 @@ def _rows(ports: int, found: dict[str, Any]) -> list[Row]:
             found["cold_s"],
             "s",
             goal=GOALS_S.get(ports, ""),
-            note="from the settings to the last tap wired, Python's start aside",
+            peer=by_hand["cold_s"],
+            note="settings to last tap wired, Python's start aside; peer: sysctl -p, ip -batch",
         ),
         row(
             f"cold start, {ports} ports, all adopted",
@@ -201,6 +215,48 @@ async def _appearance(
     return took_ms
 
 
+def _steps(number: int) -> tuple[list[str], list[str]]:
+    """Return what wires a tap by hand: lines for `sysctl -p` and for `ip -batch`."""
+    value, tap = _port(number), f"tap{number}"
+    four, six = value["addresses"]
+    ipv4 = {"proxy_arp": 1, "forwarding": 1, "rp_filter": 1, "accept_redirects": 0}
+    ipv4 |= {"send_redirects": 0, "secure_redirects": 0, "arp_announce": 2}
+    ipv6 = {"accept_ra": 0, "accept_redirects": 0, "forwarding": 1}
+    switches = [f"net.ipv4.conf.{tap}.{name}={one}" for name, one in ipv4.items()]
+    switches += [f"net.ipv6.conf.{tap}.{name}={one}" for name, one in ipv6.items()]
+    switches.append(f"net.ipv4.neigh.{tap}.proxy_delay=0")
+    lines = [f"link set {tap} mtu 1500 address {GATEWAY_MAC} addrgenmode none"]
+    lines += [f"link set {tap} up", f"address add 169.254.169.254/32 dev {tap} noprefixroute"]
+    for address in ("10.0.0.1/8", "2001:db8::1/64 nodad", "fe80::a9fe:a9fe/64 nodad"):
+        lines.append(f"address add {address} dev {tap} noprefixroute")
+    lines.append(f"address add fe80::1/64 dev {tap} nodad")
+    for address in (four, six):
+        lines.append(f"neighbour replace {address} lladdr {value['mac']} dev {tap} nud permanent")
+        lines.append(f"route add {address} dev {tap} proto {ROUTE_PROTOCOL}")
+    return switches, lines
+
+
+def _by_hand(count: int) -> dict[str, Any]:
+    """Return how long it takes by hand to wire `count` taps at once, and each of some more."""
+    last = count + HAND_CHANGES
+    _batch([f"tuntap add dev tap{one} mode tap" for one in range(1, last + 1)])
+    every = [_steps(number) for number in range(1, last + 1)]
+    began = time.perf_counter()
+    switches = "\n".join(line for lines, _ in every[:count] for line in lines)
+    subprocess.run(["sysctl", "-q", "-p", "-"], input=switches, text=True, check=True)
+    _batch([line for _, lines in every[:count] for line in lines])
+    cold_s = time.perf_counter() - began
+    ports_ms = []
+    for switches_of_one, lines in every[count:]:
+        began = time.perf_counter()
+        for line in switches_of_one:
+            subprocess.run(["sysctl", "-q", "-w", line], check=True)
+        for line in lines:
+            subprocess.run(["ip", *line.split()], check=True)
+        ports_ms.append((time.perf_counter() - began) * 1000)
+    return {"cold_s": cold_s, "ports_ms": ports_ms}
+
+
 def _routes() -> dict[str, float]:
     _batch(["tuntap add dev tap1 mode tap", "link set tap1 up"])
     base = int(IPv4Address("10.1.0.0"))
@@ -230,7 +286,11 @@ def _routes() -> dict[str, float]:
 
 def main() -> None:
     what, count = sys.argv[1:]
-    found = _routes() if what == "routes" else asyncio.run(_ports(int(count)))
+    found: dict[str, Any]
+    if what == "routes":
+        found = _routes()
+    else:
+        found = _by_hand(int(count)) if what == "hand" else asyncio.run(_ports(int(count)))
     sys.stdout.write(json.dumps(found) + "\n")
 
 
