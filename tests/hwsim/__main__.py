@@ -12,7 +12,7 @@ IN_GUEST = "CHRONOVISOR_HWSIM"
 
 MEMORY_MIB = 2048
 SLOWNESS = 10
-"""How many times longer programs may take under TCG; stretches the deadlines of tests/visords.py."""
+"""How many times longer programs may take under TCG; tests/visords.py stretches its deadlines."""
 
 DEADLINE_S = 3600.0
 
