@@ -14,6 +14,7 @@ from pathlib import Path
 
 SAMPLE_S = 0.02
 _TESTS = Path(__file__).parents[1]
+_KERNEL = ("0", "2")  # kthreadd, and whose parent it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Recorder:
         for line in _lines(self._truth):
             recording.samples.append(Sample(*line))
         looks = _lines(self._writers)
-        recording.writers.update(tuple(look) for look in looks)
+        recording.writers.update(tuple(map(str, look)) for look in looks)
         return Recording(recording.samples, recording.writers, len(looks))
 
 
@@ -141,6 +142,9 @@ def writer(process: Path) -> str | None:
     """
     try:
         argv = (process / "cmdline").read_bytes().split(b"\0")
+        if not argv[0]:  # a thread of the kernel, or a process amid its exec
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            return "" if parent in _KERNEL else None
         name = Path(argv[0].decode()).name
         if name == "chronyd":
             return "" if b"-x" in argv else "chronyd"

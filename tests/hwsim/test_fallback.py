@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,16 @@ FASTEST_PPM = 1000
 """A slewed clock is slower than this; a step of anything above the slack is not."""
 
 SLACK_NS = 5_000
-FAR_NS = {"hardware": 500_000, "software": 3_000_000}
-"""More than a fallback may move the clock: the path's own noise under TCG with room."""
+FAR_NS = 5_000_000
+"""More than a fallback moves the clock: NTP's own noise in the guest, where packets are stamped by
+programs that wait for a processor, with room."""
+
+LOOK_S = 0.5
+"""How often visord is asked: more often, and in the guest it does little else."""
+
+
+CLOSE_NS = {"hardware": 50_000, "software": 1_000_000}
+"""How near PTP brings the clock before a test begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,9 @@ class Site:
             with contextlib.suppress(ChronovisorError, OSError):
                 now = self.host.status()
                 owned = now["system_clock"] | {"ntp": bool(now["ntp"] and now["ntp"]["available"])}
-                return now if all(owned[key] == value for key, value in wanted.items()) else None
+                if all(owned[key] == value for key, value in wanted.items()):
+                    return now
+            time.sleep(LOOK_S)
             return None
 
         return until(what, so, DEADLINE_S)
@@ -120,8 +131,7 @@ def site(
         values["ptp_config"]["port"][0]["time_stamping"] = stamps
         host.set_clock(values)
         site.owner("PTP owns the clock", owner="ptp", phase="following", ntp=True)
-        limit_ns = FAR_NS[stamps] // 10
-        truth.until_within(limit_ns, "realtime", master.clock, -truth.UTC_OFFSET_NS)
+        truth.until_within(CLOSE_NS[stamps], "realtime", master.clock, -truth.UTC_OFFSET_NS)
         yield site
 
 
@@ -156,13 +166,14 @@ def test_ntp_takes_over_and_ptp_returns_without_a_step(site: Site, stamps: str) 
     with recorded(site) as recorder:
         stay(5)
         mark = said(recorder.now(), 0, "PTP", time.monotonic() - 5)
-        began_s = time.monotonic()
+        began_s, down_s = time.monotonic(), time.time()
         site.master_down()
         now = site.owner("NTP owns the clock", owner="ntp", phase="fallback")
         assert now["in_fallback_state"] is True
-        print(f"decided after {time.monotonic() - began_s:.1f} s: {now['system_clock']['reason']}")
-        until("chronyd steers", lambda: "-x" not in site.host.world("chronyd")["argv"])
-        print(f"chronyd steers after {time.monotonic() - began_s:.1f} s")
+        since_s = datetime.fromisoformat(now["system_clock"]["since"]).timestamp()
+        print(f"decided after {since_s - down_s:.1f} s: {now['system_clock']['reason']}")
+        chronyd = until("chronyd steers", lambda: steering(site))
+        print(f"chronyd steers after {chronyd['started_at_s'] - down_s:.1f} s")
         site.owner("chronyd follows its server", owner="ntp", ntp=True)
         mark = said(recorder.now(), mark, "PTP lost until NTP is followed", began_s)
         began_s = time.monotonic()
@@ -179,12 +190,12 @@ def test_ntp_takes_over_and_ptp_returns_without_a_step(site: Site, stamps: str) 
         said(recorder.now(), mark, "PTP again", began_s)
     found = recorder.now()
     print(f"fastest {found.fastest_ppm():.1f} ppm over a second; seen: {sorted(found.writers)}")
-    assert found.worst_ns() <= FAR_NS[stamps]
+    assert found.worst_ns() <= FAR_NS
     kinds = {writer.split()[0] for look in found.writers for writer in look}
     assert kinds == {"chronyd", "phc2sys" if stamps == "hardware" else "ptp4l"}
 
 
-def test_a_server_that_lies_is_not_followed(site: Site, stamps: str) -> None:
+def test_a_server_that_lies_is_not_followed(site: Site) -> None:
     with recorded(site) as recorder:
         site.tell(LIE_S)
         until("chronyd believes the lie", lambda: abs(offset_ns(site)) > LIE_S * 1e9 / 2, 90)
@@ -211,7 +222,13 @@ def test_a_server_that_lies_is_not_followed(site: Site, stamps: str) -> None:
         stay(10)
     found = recorder.now()
     print(f"clock at most {found.worst_ns()} ns off the truth")
-    assert found.worst_ns() <= FAR_NS[stamps]
+    assert found.worst_ns() <= FAR_NS
+
+
+def steering(site: Site) -> dict[str, Any] | None:
+    """Return the world chronyd once it runs and may set the clock."""
+    world = site.host.world("chronyd")
+    return world if world["state"] == "running" and "-x" not in world["argv"] else None
 
 
 def offset_ns(site: Site) -> float:
