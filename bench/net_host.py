@@ -21,6 +21,7 @@ from visords import until
 from vm_hosts import VmHost, vm_host, web
 
 SIZES = (100, 1000, 3000)
+DEADLINE_S = 300.0
 STEADY_S = 25.0
 """Longer than visord's own comparisons are apart, so that two of them are in it."""
 
@@ -72,7 +73,10 @@ def _median(asking: "_Asking") -> str:
 
 
 def _until_wired(host: VmHost, ports: int) -> None:
-    until("all are wired", lambda: host.client.get("/v1/net/status")["wired"] == ports)
+    def probe() -> bool:
+        return bool(host.client.get("/v1/net/status")["wired"] == ports)
+
+    until("all are wired", probe, DEADLINE_S)
 
 
 def _resident_mib(host: VmHost) -> float:
