@@ -25,6 +25,7 @@ test-hwsim: setup   ## clock tests on simulated NICs in a QEMU guest; ARGS="-k l
 	@PYTHONPATH=tests $(BIN)/python -m hwsim $(ARGS)
 
 lint: setup   ## ruff and mypy --strict
+	@! git ls-files -ci --exclude-standard | grep .  # nothing is tracked that is meant to be ignored
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
