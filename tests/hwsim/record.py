@@ -150,6 +150,8 @@ def writer(process: Path) -> str | None:
             return "" if b"-x" in argv else "chronyd"
         if name == "phc2sys":
             return "phc2sys"
+        if name == "ptpd":
+            return "" if b"-n" in argv else "ptpd"
         if name == "ptp4l" and b"-f" in argv:
             text = Path(argv[argv.index(b"-f") + 1].decode()).read_bytes()
             steers = b"time_stamping software" in text and b"free_running 0" in text

@@ -21,6 +21,9 @@ MOST_DOMAIN = 127
 _CHOSEN = {
     # IEEE 1588-2019 table I.1: three intervals; ptpd's own default of six notices a loss late
     "ptpengine:announce_receipt_timeout": "3",
+    # A master on PTP's timescale is ahead of UTC, whether or not it calls its offset valid; ptp4l
+    # with its defaults takes it so, too, and ours must mean the same time with either
+    "ptpengine:always_respect_utc_offset": "Y",
     "ptpengine:management_enable": "N",  # nobody asks it over the network
     # Who may have the clock is decided here, so ptpd needs no election between sources of its own
     "global:timingdomain_election_delay": "0",
