@@ -15,7 +15,7 @@ from pathlib import Path
 from hwsim.devices import Namespace, Port
 
 # linux/net_tstamp.h, asm/socket.h, linux/sockios.h
-TX_HARDWARE, RX_HARDWARE, RAW_HARDWARE, OPT_TSONLY = 1 << 0, 1 << 2, 1 << 6, 1 << 11
+TX_HARDWARE, RX_HARDWARE, RAW_HARDWARE = 1 << 0, 1 << 2, 1 << 6
 SO_TIMESTAMPING, SIOCSHWTSTAMP, TX_ON, FILTER_ALL = 37, 0x89B0, 1, 1
 MSG_ERRQUEUE = 0x2000
 PORT = 5319
@@ -91,7 +91,7 @@ def exchange(
     """Send packets one by one from one port to the other; return the stamps of each."""
     address = {0: "10.0.0.2", 1: "10.0.0.1"}[sender.number % 2]
     with (
-        _socket(left, sender, TX_HARDWARE | OPT_TSONLY) as out,
+        _socket(left, sender, TX_HARDWARE) as out,
         _socket(right, receiver, RX_HARDWARE) as into,
     ):
         out.setblocking(False)
@@ -100,13 +100,15 @@ def exchange(
         for number in range(count):
             began = time.monotonic()
             out.sendto(b"%d" % number, (address, PORT))
+            data, ancillary, _, _ = into.recvmsg(64, 512)
+            assert data == b"%d" % number
+            # Only now, and with the packet it belongs to, as ptp4l asks for it: were the receive
+            # stamp written where the transmit stamp lies, this is when it would show.
             sent = None
             poll = select.poll()
             poll.register(out, select.POLLERR)
             if poll.poll(WAIT_S * 1000):
                 sent = _stamp(out.recvmsg(0, 512, MSG_ERRQUEUE)[1])
             waited_s = time.monotonic() - began
-            data, ancillary, _, _ = into.recvmsg(64, 512)
-            assert data == b"%d" % number
             found.append(Stamped(sent, _stamp(ancillary), waited_s))
     return found
