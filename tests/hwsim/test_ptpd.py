@@ -14,8 +14,9 @@ from hwsim.hosts import Host, host_in, kill, settings
 from hwsim.ptp import UDP_E2E, grandmaster
 from visords import short_directory, until
 
-LIMIT_NS = 2_000_000
-"""System clock to grandmaster with time stamps of programs that wait for the guest's processor."""
+LIMIT_NS = 5_000_000
+"""System clock to grandmaster with time stamps of programs that wait for a processor of the guest,
+itself a program of a busy machine: 2 ms were seen."""
 
 BEHIND_NS = 3 * 10**9
 DEADLINE_S = 240.0

@@ -16,6 +16,7 @@ from chronovisor.clock.ptpd.paths import Paths
 from chronovisor.clock.settings import SystemTime
 from chronovisor.clock.trx_conf import export, overlay, parse, render
 from chronovisor.clock.trx_conf import judge as judge_file
+from chronovisor.errors import NotFound
 
 KNOWN = catalogue(Release(3, 1, 1))
 PATHS = Paths(Path("/run/chronovisor/clock"))
@@ -182,3 +183,16 @@ def test_who_measures_only_says_so_on_its_command_line(tmp_path: Path) -> None:
     assert ("-n" in steering.spec.argv, "-n" in measuring.spec.argv) == (False, True)
     assert steering.spec.generation != measuring.spec.generation
     assert changes(steering.text, measuring) == "clock:no_adjust N -> Y"
+
+
+async def test_a_missing_ptpd_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    engine = Ptpd(tmp_path)
+    await engine.detect()
+    assert engine.release == Release(2, 3, 1)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    await engine.detect()
+    assert engine.release is None
+    assert engine.notices(settings()) == ("ptpd is not installed",)
+    with pytest.raises(NotFound, match="not installed") as caught:
+        engine.daemons(settings(), steers=False)
+    assert "apt-get install ptpd" in str(caught.value.hint)
