@@ -51,6 +51,7 @@ EXIT_CODES: tuple[tuple[type[ChronovisorError], int], ...] = (
 GROUPS = {
     "clock": "Precise time: status, plan, trx.conf.",
     "config": "The Config Store: get, set, history, rollback.",
+    "crx": "Worlds in containers: ps, inspect, exec, logs.",
     "depot": "Depots: offline bundles, directories and web servers with packages.",
     "esxcli": "The words of ESXi: system ptp.",
     "host": "This host: health, events, metrics.",

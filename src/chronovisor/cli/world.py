@@ -20,12 +20,16 @@ def list_worlds(output: FormatOption = Format.TEXT) -> None:
         output,
         lambda rows: table(
             [
-                (row["name"], row["state"], row["pid"], row["restarts"], row["reason"])
+                (row["name"], _kind(row), row["state"], row["pid"], row["restarts"], row["reason"])
                 for row in rows
             ],
-            ["Name", "State", "PID", "Restarts", "Reason"],
+            ["Name", "Kind", "State", "PID", "Restarts", "Reason"],
         ),
     )
+
+
+def _kind(world: dict[str, Any]) -> str:
+    return "container" if world["sandboxed"] else "process"
 
 
 @app.command()

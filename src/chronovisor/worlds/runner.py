@@ -9,6 +9,7 @@ from pathlib import Path
 from chronovisor.errors import ChronovisorError, Conflict, ToolFailed, Unavailable
 from chronovisor.worlds.cgroups import Cgroups
 from chronovisor.worlds.container.container import Container
+from chronovisor.worlds.container.report import ContainerReport
 from chronovisor.worlds.kin import end_kin
 from chronovisor.worlds.launch import Account, LaunchFailed, orders, run_launcher
 from chronovisor.worlds.limits import Arrangement, arrange
@@ -16,7 +17,9 @@ from chronovisor.worlds.locks import Locks
 from chronovisor.worlds.output import Output
 from chronovisor.worlds.process import Process
 from chronovisor.worlds.records import Started, WorldDirectory
+from chronovisor.worlds.sandbox import Sandbox
 from chronovisor.worlds.spec import WorldSpec
+from chronovisor.worlds.state import World
 
 _AFTER_REPORT_S = 10.0
 
@@ -51,6 +54,10 @@ class Runner:
         """Raise `ToolFailed` if it is plain already that it could not run in its container."""
         if spec.sandbox is not None:
             await self._container.check(spec.sandbox)
+
+    def report(self, world: World, sandbox: Sandbox) -> ContainerReport:
+        """Return how the world's container is; raise `ToolFailed` if its runtime is gone."""
+        return self._container.report(world, sandbox)
 
     def find_process(self) -> tuple[Process | None, Started | None, bool]:
         """Return `WorldDirectory.find_process`, and whether its program ever came to run."""

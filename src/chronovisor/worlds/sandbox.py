@@ -31,7 +31,7 @@ CAPABILITIES = frozenset(
 """capabilities(7)."""
 
 _NIC = re.compile(r"[^/\s:]{1,15}\Z")  # IFNAMSIZ of linux/if.h, and dev_valid_name in net/core
-_OURS = ("/proc", "/sys", "/dev", "/tmp")
+_OURS = ("/proc", "/sys", "/dev")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +90,15 @@ def problems(sandbox: Sandbox) -> Iterator[Problem]:
 
 
 def _path_problems(where: str, path: str, *, device: bool) -> Iterator[Problem]:
-    if "\0" in path or not path.startswith("/") or str(PurePosixPath(path)) != path:
+    plain = path.startswith("/") and not path.startswith("//") and str(PurePosixPath(path)) == path
+    if "\0" in path or not plain:
         yield Problem(where, "is not an absolute path", repr(path))
-    elif ".." in PurePosixPath(path).parts or path in ("/", "//"):
+    elif path == "/" or ".." in PurePosixPath(path).parts:
         yield Problem(where, "may be neither / nor have ..", path)
-    elif device != (path.startswith("/dev/")):
-        valid = "a path under /dev" if device else ""
-        if device or any(_within(path, top) for top in _OURS):
-            yield Problem(where, "is not at a place for it", path, valid)
+    elif device and not path.startswith("/dev/"):
+        yield Problem(where, "is not a device node", path, "a path under /dev")
+    elif not device and any(_within(path, top) for top in _OURS):
+        yield Problem(where, "is where the container has its own", path)
 
 
 def _within(path: str, top: str) -> bool:

@@ -37,6 +37,7 @@ class World:
     `generation` is that of the running process, which may lag behind `wanted_generation`.
     `started_at_s` is Unix time by the wall clock, `uptime_s` comes from the kernel and is right
     whatever happened to the wall clock. `next_attempt_s` is the wait left in `backoff`.
+    `sandboxed` says that it is a container, `lock` which lock it shares with others.
     `adopted` says that an earlier visord started the process. `log_problem` says why output
     is not being written to the log, if so.
     """
@@ -58,3 +59,5 @@ class World:
     last_lines: tuple[str, ...] = ()
     enforced: tuple[Enforcement, ...] = ()
     log_problem: str | None = None
+    sandboxed: bool = False
+    lock: str | None = None

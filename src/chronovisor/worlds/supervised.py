@@ -16,6 +16,7 @@ from typing import Literal
 from chronovisor.errors import ChronovisorError, Conflict, ToolFailed, Unavailable
 from chronovisor.worlds import policy
 from chronovisor.worlds.cgroups import Cgroups, oom_kills
+from chronovisor.worlds.container.report import ContainerReport
 from chronovisor.worlds.launcher import boot_id
 from chronovisor.worlds.locks import Locks
 from chronovisor.worlds.output import LogFile, Output
@@ -91,7 +92,15 @@ class Supervised:
             last_lines=self.output.last_lines(),
             enforced=started.enforced if started else (),
             log_problem=self.output.log_problem,
+            sandboxed=(started or wanted).spec.sandbox is not None,
+            lock=wanted.spec.lock,
         )
+
+    def container(self) -> ContainerReport | None:
+        """Return how its container is, None if it has none; raise `ToolFailed`."""
+        running = self._started if self._process is not None else None
+        sandbox = (running or self._wanted).spec.sandbox
+        return None if sandbox is None else self._runner.report(self.snapshot(), sandbox)
 
     async def adopt(self) -> None:
         """Take over what an earlier visord left; see the list in `Supervisor.adopt`."""

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from chronovisor.errors import NotFound, Unavailable
 from chronovisor.worlds.cgroups import Cgroups
+from chronovisor.worlds.container.report import ContainerReport
 from chronovisor.worlds.lines import LogLine, LogWatch
 from chronovisor.worlds.locks import Locks
 from chronovisor.worlds.records import (
@@ -176,6 +177,18 @@ class Supervisor:
     def get(self, name: str) -> World:
         """Return one world as it is now; raise `NotFound`."""
         return self._get(name).snapshot()
+
+    def containers(self) -> list[ContainerReport]:
+        """Return the container of every world that has one; raise `ToolFailed`, no runtime."""
+        reports = (self._worlds[name].container() for name in sorted(self._worlds))
+        return [report for report in reports if report is not None]
+
+    def container(self, name: str) -> ContainerReport:
+        """Return one world's container; raise `NotFound` if it is none, `ToolFailed`."""
+        report = self._get(name).container()
+        if report is None:
+            raise NotFound(f"world {name!r} is not a container", hint=f"visorctl world show {name}")
+        return report
 
     def subscribe(self, callback: Callable[[World], None]) -> Callable[[], None]:
         """Have `callback` called at every change of a world's state; return what ends that."""

@@ -10,8 +10,8 @@ from chronovisor.worlds.cgroups import (
     Cgroups,
     Hierarchy,
     hierarchies,
-    mounted,
     limit_files,
+    mounted,
     oom_kills,
 )
 from chronovisor.worlds.limits import arrange

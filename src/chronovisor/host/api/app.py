@@ -11,6 +11,7 @@ from chronovisor.host.api import (
     clock,
     clock_profiles,
     config,
+    crx,
     devices,
     net,
     net_explain,
@@ -41,7 +42,7 @@ def create(visord: Visord, access: Access) -> FastAPI:
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _fault)
     app.add_middleware(BoundedBodies)
-    for module in (clock, clock_profiles, config, devices, net, net_explain, worlds):
+    for module in (clock, clock_profiles, config, crx, devices, net, net_explain, worlds):
         app.include_router(module.router)
 
     @app.get("/v1/health", tags=["host"])

@@ -15,10 +15,12 @@ from chronovisor.worlds.container.bundle import Facts, config
 from chronovisor.worlds.container.facts import gather
 from chronovisor.worlds.container.launcher import BUNDLE, LOG
 from chronovisor.worlds.container.nics import Loan
+from chronovisor.worlds.container.report import ContainerReport, Held, held_by, namespaces_of
 from chronovisor.worlds.container.runtime import KNOWN, failure, find, run
 from chronovisor.worlds.limits import Arrangement
 from chronovisor.worlds.sandbox import Sandbox
 from chronovisor.worlds.spec import WorldSpec
+from chronovisor.worlds.state import World
 
 _PIN = "netns"
 _RECORD = "loan.json"
@@ -84,6 +86,29 @@ class Container:
             f"{runtime.name} {verb} of container {self.name} failed: {said or how}",
             hint=f"{runtime.name} is {runtime.path}, version {runtime.version}; its log is "
             f"{self._directory / LOG}; the setting `sandbox` can go without a container",
+        )
+
+    def report(self, world: World, sandbox: Sandbox) -> ContainerReport:
+        """Return how it is; raise `ToolFailed` if its runtime is gone."""
+        runtime = find(sandbox.runtime)
+        status = Held() if world.pid is None else held_by(world.pid)
+        return ContainerReport(
+            name=self.name,
+            state=world.state,
+            reason=world.reason,
+            argv=world.argv,
+            sandbox=sandbox,
+            runtime=runtime.path,
+            runtime_version=runtime.version,
+            bundle=str(self._directory / BUNDLE),
+            exec_prefix=(runtime.path, "--root", str(self._runtimes), "exec"),
+            pid=world.pid,
+            uptime_s=world.uptime_s,
+            capabilities=status.capabilities,
+            no_new_privileges=status.no_new_privileges,
+            seccomp_filters=status.seccomp_filters,
+            namespaces=() if world.pid is None else namespaces_of(world.pid),
+            resident_bytes=status.resident_bytes,
         )
 
     def was_started(self) -> bool:
