@@ -35,7 +35,7 @@ class Recording:
 
     def worst_ns(self, since: int = 0) -> int:
         """Return the largest offset from a sample on."""
-        return max(abs(sample.offset_ns) for sample in self.samples[since:])
+        return max((abs(sample.offset_ns) for sample in self.samples[since:]), default=0)
 
     def jumps(self, most_ppm: float, slack_ns: int) -> list[tuple[int, int]]:
         """Return (elapsed, change) of neighbours that a clock slewed so fast cannot have."""

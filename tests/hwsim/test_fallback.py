@@ -217,8 +217,7 @@ def test_a_server_that_lies_is_not_followed(site: Site) -> None:
         site.owner("NTP tells the truth and is followed", owner="ntp", ntp=True)
         stay(5)
         site.tell(-LIE_S)
-        now = site.owner("NTP lies again and is left", owner="nobody", phase="holdover")
-        assert "not believed" in now["system_clock"]["reason"]
+        site.owner("NTP lies again and is left", owner="nobody", phase="holdover")
         stay(10)
     found = recorder.now()
     print(f"clock at most {found.worst_ns()} ns off the truth")
