@@ -248,6 +248,7 @@ def killed_at(site: Site, action: int) -> Iterator[None]:
     finally:
         process.kill()
         process.wait()
+        process.stdout.close()
 
 
 _KILLER = """
