@@ -20,10 +20,10 @@ def list_worlds(output: FormatOption = Format.TEXT) -> None:
         output,
         lambda rows: table(
             [
-                (row["name"], _kind(row), row["state"], row["pid"], row["restarts"], row["reason"])
+                (row["name"], row["state"], _kind(row), row["pid"], row["restarts"], row["reason"])
                 for row in rows
             ],
-            ["Name", "Kind", "State", "PID", "Restarts", "Reason"],
+            ["Name", "State", "Kind", "PID", "Restarts", "Reason"],
         ),
     )
 

@@ -41,6 +41,7 @@ async def main(directory: Path, transport: str, capabilities: tuple[str, ...]) -
         await supervisor.start(WorldSpec("ptp4l", argv, sandbox=sandbox))
         try:
             await until(lambda: "clockIdentity" in pmc(run))
+            await until(lambda: "LISTENING" in "".join(supervisor.get("ptp4l").last_lines))
         finally:
             print(pmc(run), *supervisor.get("ptp4l").last_lines, sep="\n")
             await supervisor.stop_all("end of the test")

@@ -60,7 +60,7 @@ def test_inspect_shows_what_holds(host: Visord) -> None:
 
 
 def test_world_list_marks_containers(host: Visord) -> None:
-    rows = {row.split()[0]: row.split()[1] for row in host.do("world", "list").splitlines()[2:]}
+    rows = {row.split()[0]: row.split()[2] for row in host.do("world", "list").splitlines()[2:]}
     assert rows["boxed"] == "container"
     assert rows["bare"] == "process"
 
