@@ -18,7 +18,8 @@ lab-down: setup   ## remove the lab
 	@$(BIN)/visorctl lab down
 
 test: setup lint   ## lint, type-check and run every test
-	@$(BIN)/pytest -n auto
+	@$(BIN)/pytest -n auto --ignore=tests/guests
+	@$(BIN)/pytest tests/guests
 	@$(MAKE) --no-print-directory test-hwsim
 
 test-hwsim: setup   ## clock tests on simulated NICs in a QEMU guest; ARGS="-k lock -x" for pytest

@@ -17,6 +17,7 @@ packages=(
   curl ethtool tcpdump                  # a VM's questions; what a NIC can do, what a link carries
   binutils gzip xz-utils openssl        # ar and company: what VIBs of other tools are made with
   qemu-system-x86 busybox-static kmod   # guests whose kernel has what this machine's may not
+  debootstrap                           # a Debian that boots in one
   gcc libelf1 make                      # the kernel module of tests/hwsim, built for that guest
 )
 
