@@ -71,6 +71,7 @@ class ConfigStore:
         self._gate = gate
         self._ledger = Ledger(backend, self._clocks)
         self._refused: tuple[str, tuple[Alarm, ...]] = ("", ())
+        self._sound: dict[KeyPath, Entry] = {}
         with suppress(Unavailable):  # an alarm says so; the next commit or `expire` tries again
             self.expire()
 
@@ -328,9 +329,18 @@ class ConfigStore:
         return one._replace(old=one.old and MASK, new=one.new and MASK) if any(holds) else one
 
     def _refused_values(self, state: State) -> Iterator[Alarm]:
+        """Yield what is wrong; a value that only its model judges is judged once."""
+        sound: dict[KeyPath, Entry] = {}
         for path, entry in state.entries.items():
+            if self._sound.get(path) is entry:
+                sound[path] = entry
+                continue
             try:
                 self._registry.validate(path, entry.value)
             except ChronovisorError as error:
                 text = f"the stored value is not valid any more: {error.message}"
                 yield Alarm("refused_value", text, str(path))
+            else:
+                if self._registry.spec(path).check is None:
+                    sound[path] = entry
+        self._sound = sound

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, model_validator
 
 from chronovisor.config import (
     Backend,
@@ -309,6 +310,33 @@ def test_rollback_is_judged_by_todays_schema(
     (alarm,) = later.alarms
     assert (alarm.kind, alarm.path) == ("refused_value", PATH)
     assert rate(later) == 5, "what is in force stays in force"
+
+
+def test_a_sound_value_is_judged_once_unless_more_than_its_model_judges_it(
+    open_backend: Callable[[], Backend],
+) -> None:
+    judged: list[str] = []
+
+    class Noted(BaseModel):
+        name: str
+
+        @model_validator(mode="after")
+        def note(self) -> "Noted":
+            judged.append(self.name)
+            return self
+
+    keys = Registry()
+    keys.register("host/test/plain", Noted, instances=True, description="")
+    keys.register("host/test/checked", Noted, description="", check=lambda _: [])
+    store = ConfigStore(open_backend(), keys)
+    for name in ("a", "b"):
+        store.commit([Change(f"host/test/plain/{name}", {"name": name})], author="a")
+    store.commit([Change("host/test/checked", {"name": "checked"})], author="a")
+    assert store.alarms == ()
+    store.commit([Change("host/test/plain/a", {"name": "c"})], author="a")
+    judged.clear()
+    assert store.alarms == ()
+    assert sorted(judged) == ["c", "checked"]
 
 
 def no_five(sample: Any) -> list[Any]:
