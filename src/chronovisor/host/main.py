@@ -32,6 +32,13 @@ log = structlog.get_logger()
 GRACE_S = 1
 """How long open requests (event streams above all) may go on when visord is told to stop."""
 
+SWITCH_S = 0.000_5
+"""How long a thread that computes keeps the others waiting (sys.setswitchinterval).
+
+A thread gives way at each system call, and waits so long to go on. Of Python's 5 ms, one that
+writes 6,000 files beside a busy event loop would wait a minute in all.
+"""
+
 PROBE_S = 1.0
 """How long the program at our socket, if there is one, has to take a connection."""
 
@@ -72,6 +79,7 @@ def main() -> None:
     arguments = parser().parse_args()
     try:
         _set_up_logging(arguments)
+        sys.setswitchinterval(SWITCH_S)
         asyncio.run(_run(arguments))
     except ChronovisorError as error:
         hint = f"\n  hint: {error.hint}" if error.hint else ""

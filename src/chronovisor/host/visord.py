@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
+from typing import Any
 
 import structlog
 from pydantic import ValidationError
@@ -36,7 +37,7 @@ from chronovisor.host.health import Condition, Health, Part, worst
 from chronovisor.host.preflights import Preflights
 from chronovisor.host.schema import registry
 from chronovisor.host.system_time import SystemTimeSource
-from chronovisor.host.vm_networking import ClashGate, VmNetworkingSource
+from chronovisor.host.vm_networking import ClashGate, NetChange, VmNetworkingSource
 from chronovisor.net.plane import NetPlane
 from chronovisor.worlds import State, Supervisor, World
 
@@ -83,10 +84,15 @@ class Visord:
 
     async def run(self, serve: Callable[[], Awaitable[None]], *, stop_worlds: bool) -> None:
         """Do everything until `serve` returns; worlds run on unless they are to be stopped."""
+        from chronovisor.host.api.shapes import commit_shape
+
         loop = asyncio.get_running_loop()
 
-        def hand_over(commit: Commit) -> None:  # called in whichever thread commits
-            loop.call_soon_threadsafe(self._committed, commit)
+        def hand_over(commit: Commit) -> None:
+            # Called in whichever thread commits: what is slow with thousands of keys is done here.
+            shown = commit_shape(self.store.masked(commit)).model_dump()
+            paths = frozenset(str(change.path) for change in commit.changes)
+            loop.call_soon_threadsafe(self._committed, paths, shown, _net_change(commit))
 
         self.store.subscribe(hand_over)
         self.supervisor.subscribe(self._world_changed)
@@ -134,15 +140,12 @@ class Visord:
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, LONGEST_RETRY_S)
 
-    def _committed(self, commit: Commit) -> None:
-        from chronovisor.host.api.shapes import commit_shape
-
-        shown = commit_shape(self.store.masked(commit))  # whoever may read may listen
-        self.events.publish("config.commit", shown.model_dump())
+    def _committed(self, paths: Set[str], shown: dict[str, Any], change: NetChange) -> None:
+        self.events.publish("config.commit", shown)  # whoever may read may listen: it is masked
         self._trial_changed.set()
-        if any(str(change.path) == SYSTEM_TIME for change in commit.changes):
+        if SYSTEM_TIME in paths:
             self._apply_time_settings()
-        self.vm_networking.committed(commit)
+        self.vm_networking.committed(change)
 
     def _world_changed(self, world: World) -> None:
         log.info("world", name=world.name, state=world.state.value, reason=world.reason)
@@ -155,7 +158,7 @@ class Visord:
         try:
             self.vm_networking.apply()
         except (InvalidInput, ValidationError) as error:  # of an older release
-            log.error("stored settings of VM networking are not applied", reason=str(error))
+            _log_unfit(error)
 
     def _apply_time_settings(self) -> None:
         if self._store_lost_everything() and not self.system_time.stored():
@@ -312,6 +315,18 @@ class Visord:
         return metrics.render(
             self.clock.status(), self.supervisor.worlds(), self.store, self.health(), net
         )
+
+
+def _net_change(commit: Commit) -> NetChange:
+    try:
+        return NetChange.of(commit)
+    except ValidationError as error:  # of an older release, back at the end of a trial
+        _log_unfit(error)
+        return NetChange()
+
+
+def _log_unfit(error: Exception) -> None:
+    log.error("stored settings of VM networking are not applied", reason=str(error))
 
 
 def _words(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """Which networking settings hold: the store's values, handed to the net plane as they change."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from chronovisor.config import Commit, ConfigStore, KeyChange, KeyPath
@@ -11,6 +12,34 @@ from chronovisor.net.plane import NetPlane
 from chronovisor.net.settings import METADATA, VM_NETWORKING, Metadata, VmNetworking
 
 PREFIX = "host/net"
+
+
+@dataclass(frozen=True, slots=True)
+class NetChange:
+    """What a commit did to this plane: values by key path as models, None for one that is gone.
+
+    `settings` and `metadata` are None where it left them alone.
+    """
+
+    values: Mapping[str, object] = field(default_factory=dict)
+    settings: VmNetworking | None = None
+    metadata: Metadata | None = None
+
+    @classmethod
+    def of(cls, commit: Commit) -> "NetChange":
+        """Read a commit; the slow part of following it, in whichever thread commits.
+
+        Raises `ValidationError` for settings of an older release that cannot hold any more.
+        """
+        values: dict[str, Any] = {
+            str(one.path): one.new for one in commit.changes if _is_ours(one.path)
+        }
+        settings = metadata = None
+        if VM_NETWORKING in values:
+            settings = VmNetworking.model_validate(values.pop(VM_NETWORKING) or {})
+        if METADATA in values:
+            metadata = Metadata.model_validate(values.pop(METADATA) or {})
+        return cls(intents.read(values), settings, metadata)
 
 
 class VmNetworkingSource:
@@ -27,17 +56,10 @@ class VmNetworkingSource:
         metadata = Metadata.model_validate(values.pop(METADATA, {}))
         self._plane.want(values, settings, metadata)
 
-    def committed(self, commit: Commit) -> None:
+    def committed(self, change: NetChange) -> None:
         """Hand over what a commit changed."""
-        changed = {
-            str(change.path): change.new
-            for change in commit.changes
-            if str(change.path).startswith(f"{PREFIX}/")
-        }
-        if changed.keys() & {VM_NETWORKING, METADATA}:
-            self.apply()
-        elif changed:
-            self._plane.change(changed)
+        if change != NetChange():
+            self._plane.change(change.values, change.settings, change.metadata)
 
 
 class ClashGate:

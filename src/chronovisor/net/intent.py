@@ -14,7 +14,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from chronovisor.errors import Problem
-from chronovisor.net.marks import GATEWAY_LINK_LOCAL, GATEWAY_MAC, METADATA_IPV4, METADATA_IPV6
+from chronovisor.net.marks import GATEWAY_LINK_LOCAL, GATEWAY_MAC, METADATA_IPV4
 from chronovisor.net.settings import (
     NETWORKS,
     PORTS,
@@ -30,7 +30,7 @@ from chronovisor.net.settings import (
 RESERVED_DEVICES = frozenset({"lo", "all", "default", ".", ".."})
 """Names that are no tap's: `all` and `default` mean every device below /proc/sys/net/*/conf."""
 
-_OURS: tuple[Address, ...] = (GATEWAY_LINK_LOCAL, METADATA_IPV4, METADATA_IPV6)
+_OURS: tuple[Address, ...] = (GATEWAY_LINK_LOCAL, METADATA_IPV4)
 
 Claim = tuple[str, object]
 """What only one port can have: ("device", name), ("mac", text) or ("address", address)."""
@@ -90,6 +90,18 @@ def build(values: Mapping[str, object], incumbents: Iterable[str] = ()) -> Inten
     start = Intent(networks, groups, refused=refused, warnings=tuple(_group_warnings(groups)))
     first = set(incumbents)
     return _with_ports(start, ports, sorted(ports, key=lambda one: (one not in first, one)))
+
+
+def read(values: Mapping[str, object]) -> dict[str, object]:
+    """Return values with those that are valid as models, which `build` and `changed` take quickly.
+
+    It is the greater part of their work, and may be done in any thread.
+    """
+    found = dict(values)
+    for prefix, model in ((NETWORKS, Network), (SECURITY_GROUPS, SecurityGroup), (PORTS, Port)):
+        models: Iterable[tuple[str, object]] = _models(values, prefix, model, {})
+        found |= {f"{prefix}/{identifier}": it for identifier, it in models}
+    return found
 
 
 def changed(intent: Intent, values: Mapping[str, object]) -> Intent:
@@ -197,7 +209,7 @@ def _network_problems(identifier: str, network: Network) -> Iterator[Problem]:
         where = f"{NETWORKS}/{identifier}: subnets[{number}].gateway"
         if why := _not_a_host(subnet.gateway, subnet.prefix):
             yield Problem(where, f"gateway {subnet.gateway} {why}", str(subnet.gateway))
-        if subnet.gateway in (METADATA_IPV4, METADATA_IPV6):
+        if subnet.gateway == METADATA_IPV4:  # that of IPv6 is our router, too
             text = f"gateway {subnet.gateway} is the address of the metadata service"
             yield Problem(where, text, str(subnet.gateway))
 

@@ -8,8 +8,9 @@ daemons stay, and a new plane knows its own work again by its marks.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,17 @@ from chronovisor.net.dhcp.service import DhcpService
 from chronovisor.net.dhcp.wanted import problems as dhcp_problems
 from chronovisor.net.explain import Explanation, Question, Surroundings, explain, gather, resolve
 from chronovisor.net.explain.services import asks_for_metadata
-from chronovisor.net.figures import Figures, Totals, conditions, dropped_packets
+from chronovisor.net.figures import (
+    Figures,
+    PortCondition,
+    Totals,
+    conditions,
+    dropped_packets,
+)
 from chronovisor.net.firewall import Firewall
 from chronovisor.net.intent import Intent
 from chronovisor.net.metadata import plan as metadata_plan
-from chronovisor.net.metadata.directory import MetadataDirectory
+from chronovisor.net.metadata.directory import FileAction, MetadataDirectory
 from chronovisor.net.settings import PORTS, VM_NETWORKING, Metadata, VmNetworking
 from chronovisor.net.wiring import PortState, Wiring, drift
 from chronovisor.worlds import Supervisor, World
@@ -77,9 +84,16 @@ class NetPlane:
         self._metadata_settings = metadata
         self._wake.set()
 
-    def change(self, values: Mapping[str, object]) -> None:
-        """Take some values that changed, by key path; None means that one is gone."""
+    def change(
+        self,
+        values: Mapping[str, object],
+        settings: VmNetworking | None = None,
+        metadata: Metadata | None = None,
+    ) -> None:
+        """Take what changed: values by key path, None for one that is gone; and settings."""
         self.intent = intents.changed(self.intent, values)
+        self._settings = settings or self._settings
+        self._metadata_settings = metadata or self._metadata_settings
         self._wake.set()
 
     def problems(self) -> list[Problem]:
@@ -94,13 +108,16 @@ class NetPlane:
         """Return how each port is, by id."""
         return self._wiring.states
 
+    def conditions(self) -> dict[PortCondition, int]:
+        """Return how many ports are in each condition, now."""
+        return conditions(self.intent, self.states() if self.enabled else {})
+
     def figures(self) -> Figures:
         """Return what the plane can be measured by, now; reads files and the kernel."""
-        states = self.states() if self.enabled else {}
         self._totals.steps["wiring"] = self._wiring.steps
         return Figures(
             enabled=self.enabled,
-            ports=conditions(self.intent, states),
+            ports=self.conditions(),
             totals=self._totals,
             leases=len(read_leases(self._place())),
             dropped=dropped_packets(),
@@ -244,10 +261,20 @@ class NetPlane:
 
     async def _sync_metadata(self) -> None:
         worlds = self._supervisor.worlds()
-        for action in await asyncio.to_thread(self._plan_metadata, worlds):
-            self._publish("net.metadata.action", {"action": str(action), "reason": action.reason})
-            await self._metadata.apply(action, self._supervisor)
-            self._totals.steps["metadata"] += 1
+        actions = await asyncio.to_thread(self._plan_metadata, worlds)
+        for of_files, some in groupby(actions, lambda one: isinstance(one, FileAction)):
+            await self._do_metadata(list(some), of_files=of_files)
+
+    async def _do_metadata(self, actions: Sequence[Any], *, of_files: bool) -> None:
+        """Do some actions; those with files in one thread, for there may be thousands."""
+        for one in actions:
+            self._publish("net.metadata.action", {"action": str(one), "reason": one.reason})
+        if of_files:
+            await asyncio.to_thread(self._metadata.apply_files, actions)
+        else:
+            for one in actions:
+                await self._metadata.apply(one, self._supervisor)
+        self._totals.steps["metadata"] += len(actions)
 
 
 def _uncovered(intent: Intent, patterns: tuple[str, ...]) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 
 from chronovisor.clock.engine import Engine
-from chronovisor.config import Change, Commit, ConfigStore, SqliteBackend
+from chronovisor.config import Change, Commit, ConfigStore, KeyChange, KeyPath, SqliteBackend
 from chronovisor.errors import InvalidInput
 from chronovisor.host.schema import registry
-from chronovisor.host.vm_networking import ClashGate, VmNetworkingSource
+from chronovisor.host.vm_networking import ClashGate, NetChange, VmNetworkingSource
 from chronovisor.net.plane import NetPlane
+from chronovisor.net.settings import Metadata, Port, VmNetworking
 from chronovisor.worlds import Supervisor
 
 NET, ENABLED = "host/net/networks/net", "host/net/vm_networking"
@@ -45,7 +47,7 @@ class Host:
             Change(f"host/net/{name.replace('__', '/')}", value) for name, value in values.items()
         ]
         commit = self.store.commit(changes, author="test")
-        self.source.committed(commit)
+        self.source.committed(NetChange.of(commit))
         return commit
 
     def refusal(self, name: str, value: Any) -> list[str]:
@@ -84,6 +86,23 @@ def test_commits_are_followed(host: Host) -> None:
     assert [*host.plane.intent.ports] == ["vm2", "vm3"]
 
 
+def test_a_commit_is_read_before_the_event_loop_has_it(host: Host) -> None:
+    commit = host.commit(ports__vm2=port(2), metadata={"enabled": False})
+    found = NetChange.of(commit)
+    assert isinstance(found.values["host/net/ports/vm2"], Port)
+    assert (found.settings, found.metadata) == (None, Metadata(enabled=False))
+    gone = NetChange.of(host.commit(ports__vm2=None, metadata=None, vm_networking=None))
+    assert gone == NetChange({"host/net/ports/vm2": None}, VmNetworking(), Metadata())
+    assert not host.plane.enabled
+
+
+def test_a_value_that_is_none_any_more_is_refused_and_not_lost(host: Host) -> None:
+    change = KeyChange(KeyPath.parse("host/net/ports/old"), None, {"device": "tap9"})
+    commit = replace(host.commit(ports__vm2=port(2)), changes=(change,))
+    host.source.committed(NetChange.of(commit))
+    assert "host/net/ports/old" in host.plane.intent.refused
+
+
 def test_a_restart_knows_the_same(host: Host) -> None:
     host.commit(networks__other=NETWORK)
     host.commit(ports__vm2=port(2, enabled=False), ports__vm3=port(3, network="other"))
@@ -97,7 +116,7 @@ def test_a_restart_knows_the_same(host: Host) -> None:
 def test_a_rollback_is_followed(host: Host) -> None:
     revision = host.store.revision
     host.commit(ports__vm1=port(1, addresses=["10.5.0.99"]), networks__other=NETWORK)
-    host.source.committed(host.store.rollback(revision, author="test"))
+    host.source.committed(NetChange.of(host.store.rollback(revision, author="test")))
     assert [str(one) for one in host.plane.intent.ports["vm1"].addresses] == ["10.5.0.2"]
     assert [*host.plane.intent.networks] == ["net"]
 

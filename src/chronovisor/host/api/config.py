@@ -217,16 +217,21 @@ def export_document(request: Request, secrets: bool = False) -> PlainTextRespons
     return PlainTextResponse(text, media_type="application/yaml")
 
 
+async def _body(request: Request) -> bytes:
+    return await request.body()
+
+
 @router.put("/document")
-async def import_document(
-    request: Request, peer: Writer, how: Annotated[HowToImport, Query()]
+def import_document(
+    request: Request,
+    peer: Writer,
+    how: Annotated[HowToImport, Query()],
+    body: Annotated[bytes, Depends(_body)],
 ) -> CommitShape:
     """Set every key of a YAML document in one change."""
-    from asyncio import to_thread
-
-    text = text_of(await request.body(), "the document")
+    text = text_of(body, "the document")
     options = how.model_dump(include={"replace", "try_s", "expected_revision"})
-    commit = await to_thread(_store(request).import_document, text, author=str(peer), **options)
+    commit = _store(request).import_document(text, author=str(peer), **options)
     return _shown(request, commit)
 
 

@@ -8,6 +8,8 @@ from pydantic import BaseModel
 
 from chronovisor.errors import NotFound
 from chronovisor.host.api.context import visord_of
+from chronovisor.net.figures import PortCondition
+from chronovisor.net.intent import Intent
 from chronovisor.net.plane import NetPlane
 from chronovisor.net.settings import PORTS, Port
 
@@ -49,19 +51,24 @@ class StatusShape(BaseModel):
 async def status(request: Request) -> StatusShape:
     """Return whether this host connects VMs, and how that is."""
     net = visord_of(request).net
-    rows = await ports(request)
-    wired = sum(one.wired for one in rows)
-    return StatusShape(enabled=net.enabled, problem=net.problem, ports=len(rows), wired=wired)
+    counts = net.conditions()
+    return StatusShape(
+        enabled=net.enabled,
+        problem=net.problem,
+        ports=sum(counts.values()),
+        wired=counts[PortCondition.WIRED],
+    )
 
 
 @router.get("/ports")
-async def ports(request: Request) -> list[PortShape]:
+def ports(request: Request) -> list[PortShape]:
     """Return every port, also those that are refused or disabled."""
     net = visord_of(request).net
-    known = _known(net)
+    intent = net.intent  # in a thread: another one may hold a moment later
+    known = _known(intent)
     prefix = f"{PORTS}/"
-    unread = {key.removeprefix(prefix) for key in net.intent.refused if key.startswith(prefix)}
-    rows = [_shape(identifier, known[identifier], net) for identifier in known]
+    unread = {key.removeprefix(prefix) for key in intent.refused if key.startswith(prefix)}
+    rows = [_shape(identifier, port, intent, net) for identifier, port in known.items()]
     rows += [_unread(request, identifier) for identifier in unread - known.keys()]
     return sorted(rows, key=lambda one: one.id)
 
@@ -70,16 +77,17 @@ async def ports(request: Request) -> list[PortShape]:
 async def port(request: Request, identifier: str) -> PortShape:
     """Return one port."""
     net = visord_of(request).net
-    known = _known(net)
+    intent = net.intent
+    known = _known(intent)
     if identifier in known:
-        return _shape(identifier, known[identifier], net)
-    if f"{PORTS}/{identifier}" in net.intent.refused:
+        return _shape(identifier, known[identifier], intent, net)
+    if f"{PORTS}/{identifier}" in intent.refused:
         return _unread(request, identifier)
     raise NotFound(f"there is no port {identifier}", hint="`visorctl net port list` shows them")
 
 
-def _known(net: NetPlane) -> dict[str, Port]:
-    return {**net.intent.refused_ports, **net.intent.disabled, **net.intent.ports}
+def _known(intent: Intent) -> dict[str, Port]:
+    return {**intent.refused_ports, **intent.disabled, **intent.ports}
 
 
 def _unread(request: Request, identifier: str) -> PortShape:
@@ -112,9 +120,9 @@ def _texts(found: object) -> list[str]:
     return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
-def _shape(identifier: str, port: Port, net: NetPlane) -> PortShape:
+def _shape(identifier: str, port: Port, intent: Intent, net: NetPlane) -> PortShape:
     state = net.states().get(identifier)
-    refused = net.intent.refused.get(f"{PORTS}/{identifier}", ())
+    refused = intent.refused.get(f"{PORTS}/{identifier}", ())
     problem = "; ".join(one.message for one in refused) or (state.problem if state else "")
     if not net.enabled:
         problem = problem or "VM networking is disabled on this host"

@@ -29,6 +29,8 @@ from chronovisor.worlds import State, Supervisor, World
 
 _MOST_STATUS = 16 << 20
 
+FileAction = WriteFile | RemoveFile
+
 
 class MetadataDirectory:
     """A directory that visord writes and the proxy, as group `gid`, reads.
@@ -64,15 +66,22 @@ class MetadataDirectory:
     async def apply(self, action: Action, supervisor: Supervisor) -> None:
         """Do one action. Raises `Unavailable` or `ToolFailed` where it cannot be done."""
         match action:
-            case WriteFile(name, text):
-                await asyncio.to_thread(self.write, name, text)
-            case RemoveFile(name):
-                await asyncio.to_thread(self.remove, name)
+            case WriteFile() | RemoveFile():
+                await asyncio.to_thread(self.apply_files, [action])
             case RunProxy(spec):
                 self.prepare()
                 await supervisor.ensure(spec)
             case StopProxy(reason):
                 await supervisor.stop(NAME, reason)
+
+    def apply_files(self, actions: Iterable[FileAction]) -> None:
+        """Do what needs no process, in any thread. Raises `Unavailable` at the first that fails."""
+        for action in actions:
+            match action:
+                case WriteFile(name, text):
+                    self.write(name, text)
+                case RemoveFile(name):
+                    self.remove(name)
 
     def write(self, name: str, text: str) -> None:
         """Replace a file. It need not survive a power cut: visord writes it anew at boot."""
