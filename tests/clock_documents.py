@@ -49,6 +49,8 @@ def locked() -> dict[str, Any]:
             "age_s": 0.4,
         },
         "mean_path_delay_ns": 4500.0,
+        "system_clock_offset_ns": -320.0,
+        "system_clock_offset_error_ns": 150.0,
         "frequency_ppb": -12_500.0,
         "rate_offset_ppb": 0.0,
         "grandmaster": {

@@ -43,6 +43,7 @@ def _clock_rows(now: dict[str, Any]) -> list[tuple[str, Any]]:
         rows.append(("Offset from master", figures))
     rows += [
         ("Mean path delay", duration(now["mean_path_delay_ns"])),
+        *_carried_rows(now),
         ("Discipline", now["discipline"]),
         ("Domain", now["domain"]),
         ("Engine", _engine(engine)),
@@ -50,6 +51,16 @@ def _clock_rows(now: dict[str, Any]) -> list[tuple[str, Any]]:
         *_owner_rows(now),
     ]
     return rows
+
+
+def _carried_rows(now: dict[str, Any]) -> list[tuple[str, Any]]:
+    offset_ns = now["system_clock_offset_ns"]
+    if offset_ns is None:
+        return []
+    error = duration(now["system_clock_offset_error_ns"])
+    return [
+        ("System clock is off", f"{duration(offset_ns)} from the NIC's clock (read within {error})")
+    ]
 
 
 def _engine(engine: dict[str, Any]) -> str:

@@ -41,6 +41,7 @@ def status(
     seen = watch.observer.seen if watch.observer else None
     reading = seen.reading if seen else None
     own = reading.own if reading else None
+    carried = watch.carried
     return ClockStatus(
         state=watch.verdict.state,
         reason=watch.verdict.reason,
@@ -60,6 +61,8 @@ def status(
         slave_only=own.slave_only if own else None,
         offset=offset(tuple(seen.samples), boottime_s()) if seen and seen.samples else None,
         mean_path_delay_ns=_path_delay_ns(seen, reading),
+        system_clock_offset_ns=carried.offset_ns if carried else None,
+        system_clock_offset_error_ns=carried.error_ns if carried and carried.known else None,
         frequency_ppb=system_clock_frequency_ppb(),
         rate_offset_ppb=reading.rate_offset_ppb if reading else None,
         grandmaster=_grandmaster(watch, reading) if seen and seen.master else None,

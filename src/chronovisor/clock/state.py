@@ -6,7 +6,8 @@ What the words mean:
 - `unsynchronized`: asked to, but there is no grandmaster.
 - `acquiring`: a grandmaster is chosen; its offsets are not yet there, or not yet steady.
 - `tracking`: fresh, steady offsets. The clock is measured, and not (or not yet) at its target.
-- `locked`: tracking, and the clock is disciplined and within `LOCK_LIMIT_NS` of its master.
+- `locked`: tracking, and the clock is disciplined and within `LOCK_LIMIT_NS` of its master; a
+  system clock that follows a NIC's clock is also within `SYSTEM_CLOCK_LIMIT_NS` of that.
 - `holdover`: was tracking or locked; now nothing measures it, and it runs on its own rate.
 - `faulty`: it cannot work as things are: the daemon gave up, the device is gone or, where nothing
   is held over, every port has a fault.
@@ -20,6 +21,8 @@ import statistics
 from dataclasses import dataclass
 from enum import StrEnum
 
+from chronovisor.clock.carried import Carried
+from chronovisor.clock.daemon_seen import Daemon
 from chronovisor.clock.ptp import PortState
 
 STEADY_SAMPLES = 4
@@ -39,6 +42,19 @@ clock that drifts 100 ppm apart moves 100 us between two Sync messages of one se
 
 LOCK_LIMIT_NS = {False: 100_000.0, True: 1_000.0}
 """Largest typical offset of a locked clock, by whether stamps are made in hardware."""
+
+TYPICAL_SAMPLES = 16
+"""The newest offsets whose median is the typical one: what was long ago says nothing of now."""
+
+NEWEST_SAMPLES = 3
+"""Two of these decide that a clock has left its master: a single spike does not."""
+
+LEFT_FACTOR = 5.0
+"""How many times `LOCK_LIMIT_NS` the newest offsets must be for that; noise stays below."""
+
+SYSTEM_CLOCK_LIMIT_NS = 10_000.0
+"""Largest distance of a locked system clock from the NIC's clock that it follows. phc2sys keeps it
+within a microsecond or so on PCIe; the rest is for hosts that are late in reading a clock."""
 
 HOLDOVER_LIMIT_S = 3600.0
 """After this long without a master nobody should call it holdover: 10 ppm make 36 ms in an hour."""
@@ -66,14 +82,6 @@ class ClockState(StrEnum):
         return self.synchronized or self is ClockState.FREERUNNING
 
 
-class Daemon(StrEnum):
-    """What the daemon that keeps the time does."""
-
-    RUNNING = "running"
-    WAITING = "waiting"  # starting, or between two attempts
-    FAILED = "failed"
-
-
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One offset from master, `at_s` on CLOCK_BOOTTIME."""
@@ -84,12 +92,16 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class PortSeen:
-    """What a PTP port says of itself."""
+    """What a PTP port says of itself, and the kernel of its device.
+
+    `stamps_lost` is how many transmit stamps the driver lost while the port is faulty.
+    """
 
     number: int
     device: str
     state: PortState
     link_up: bool = True
+    stamps_lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +110,7 @@ class Evidence:
 
     `silence` says why ptp4l's data sets are not known, empty while they are. `not_chosen` and
     `other_domains` are words about clocks that announce themselves, in our domain and in others.
+    `carried` is None where no NIC's clock stands between the master and the system clock.
     """
 
     enabled: bool = True
@@ -114,6 +127,7 @@ class Evidence:
     other_domains: tuple[str, ...] = ()
     samples: tuple[Sample, ...] = ()
     sync_interval_s: float = 1.0
+    carried: Carried | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +194,13 @@ def _obstacle(evidence: Evidence) -> Verdict | None:
 
 
 def _fault(port: PortSeen) -> str:
-    cause = "" if port.link_up else ": its link is down"
-    return f"PTP port {port.number} ({port.device}) is FAULTY{cause}"
+    if not port.link_up:
+        cause = "its link is down"
+    elif port.stamps_lost:
+        cause = f"the driver has lost transmit stamps ({port.stamps_lost})"
+    else:
+        cause = "its link is up, but messages cannot be sent or get no transmit stamp"
+    return f"PTP port {port.number} ({port.device}) is FAULTY: {cause}"
 
 
 def _no_master(evidence: Evidence) -> str:
@@ -241,15 +260,46 @@ def _by_offsets(evidence: Evidence, master: str, needed: int) -> Verdict:
             f"{master}: offsets still move by {change_ns:.0f} ns from one to the next "
             f"(steady is {limit_ns:.0f})",
         )
-    typical_ns = statistics.median(abs(offset) for offset in offsets)
-    slave = any(port.state is PortState.SLAVE for port in evidence.ports)
-    if evidence.disciplined and slave and typical_ns <= LOCK_LIMIT_NS[evidence.hardware]:
-        return Verdict(ClockState.LOCKED, f"{master}: typical offset {typical_ns:.0f} ns")
-    if evidence.disciplined:
-        missing = "" if slave else "; its port is not SLAVE yet"
-        aim = f"locked within {LOCK_LIMIT_NS[evidence.hardware]:.0f} ns{missing}"
-        return Verdict(ClockState.TRACKING, f"{master}: typical offset {typical_ns:.0f} ns, {aim}")
-    return Verdict(ClockState.TRACKING, f"{master}: offsets are fresh and steady; monitored only")
+    if not evidence.disciplined:
+        words = f"{master}: offsets are fresh and steady; monitored only"
+        return Verdict(ClockState.TRACKING, words)
+    typical = f"{master}: typical offset {_typical_ns(offsets, TYPICAL_SAMPLES):.0f} ns"
+    lacking = _lacking_to_lock(evidence, offsets)
+    if not lacking:
+        return Verdict(ClockState.LOCKED, typical)
+    return Verdict(ClockState.TRACKING, f"{typical}, {'; '.join(lacking)}")
+
+
+def _lacking_to_lock(evidence: Evidence, offsets: list[float]) -> list[str]:
+    """Return what keeps a disciplined clock with fresh, steady offsets from being locked."""
+    limit_ns = LOCK_LIMIT_NS[evidence.hardware]
+    newest_ns = _typical_ns(offsets, NEWEST_SAMPLES)
+    lacking = []
+    if newest_ns > LEFT_FACTOR * limit_ns:
+        lacking.append(f"the newest {newest_ns:.0f} ns, locked within {limit_ns:.0f} ns")
+    elif _typical_ns(offsets, TYPICAL_SAMPLES) > limit_ns:
+        lacking.append(f"locked within {limit_ns:.0f} ns")
+    if not any(port.state is PortState.SLAVE for port in evidence.ports):
+        lacking.append("its port is not SLAVE yet")
+    return lacking + (_not_carried(evidence.carried) if evidence.carried else [])
+
+
+def _not_carried(carried: Carried) -> list[str]:
+    """Return what keeps the system clock from having the time of the NIC's clock."""
+    lacking = [carried.daemon_reason] if carried.daemon is not Daemon.RUNNING else []
+    if carried.offset_ns is None:
+        lacking.append(f"whether the system clock follows is not known: {carried.unknown}")
+    elif carried.at_least_ns > SYSTEM_CLOCK_LIMIT_NS:
+        lacking.append(
+            f"the system clock is {carried.offset_ns:.0f} ns from the NIC's clock, "
+            f"locked within {SYSTEM_CLOCK_LIMIT_NS:.0f} ns"
+        )
+    return lacking
+
+
+def _typical_ns(offsets: list[float], newest: int) -> float:
+    """Return the median size of the newest offsets."""
+    return statistics.median(abs(offset) for offset in offsets[-newest:])
 
 
 def typical_change_ns(offsets: list[float]) -> float:

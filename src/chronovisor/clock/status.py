@@ -155,7 +155,9 @@ class ClockStatus(_Status):
 
     `since` and `last_sync_time` are times of day (ISO 8601, UTC) for people. `frequency_ppb` is
     the kernel's correction of the system clock, `rate_offset_ppb` what the engine says the
-    grandmaster's rate differs by.
+    grandmaster's rate differs by. `system_clock_offset_ns` is the system clock minus the NIC's
+    clock that it follows, both as UTC, read side by side and wrong by
+    `system_clock_offset_error_ns` at most; None where it follows none, or while that is not known.
     """
 
     state: ClockState
@@ -176,6 +178,8 @@ class ClockStatus(_Status):
     slave_only: bool | None
     offset: Offset | None
     mean_path_delay_ns: float | None
+    system_clock_offset_ns: float | None
+    system_clock_offset_error_ns: float | None
     frequency_ppb: float | None
     rate_offset_ppb: float | None
     grandmaster: Grandmaster | None

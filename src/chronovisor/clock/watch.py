@@ -5,11 +5,14 @@ import contextlib
 import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from chronovisor.clock import devices
 from chronovisor.clock.arbiter import PtpEvidence
+from chronovisor.clock.carried import Carried, Comparison, is_carried, utc_offset_s
+from chronovisor.clock.daemon_seen import daemon, daemon_reason
+from chronovisor.clock.devices.stamp_losses import StampLosses
 from chronovisor.clock.engine import Engine
 from chronovisor.clock.kernel_clock import boottime_s
 from chronovisor.clock.memory import MemoryFile
@@ -19,7 +22,6 @@ from chronovisor.clock.reading import Reading
 from chronovisor.clock.settings import Discipline, Protocol, SystemTime, TimeStamping
 from chronovisor.clock.state import (
     ClockState,
-    Daemon,
     Evidence,
     Memory,
     PortSeen,
@@ -37,11 +39,10 @@ TICK_S = 0.5
 ANNOUNCES_MISSED = 3
 """Announce messages that may be missing before a clock is silent (IEEE 1588-2019 7.7.3.1)."""
 
-HOPELESS_FAILURES = 3
-"""Starts in a row that ended at once before the clock is called faulty; attempts go on."""
-
 RETRY_S = 1.0
 """How long to wait before a device that could not be listened to is tried again."""
+
+_FOLLOWS: Mapping[PortState | None, int] = {PortState.SLAVE: 0, PortState.UNCALIBRATED: 1}
 
 Publish = Callable[[str, dict[str, Any]], None]
 
@@ -79,6 +80,9 @@ class Watch:
         self.observer: Observer | None = None
         self.announcers: dict[str, Announcers] = {}
         self.devices: dict[str, devices.Device | None] = {}
+        self._comparison = Comparison(boottime_s)
+        self._losses = StampLosses(boottime_s)
+        self.carried: Carried | None = None
 
     def follow(self, settings: SystemTime) -> None:
         """Watch the engine that these settings ask for."""
@@ -209,19 +213,20 @@ class Watch:
         reading = seen.reading if seen else None
         speaker = self._speaker()
         world = self._worlds.get(speaker)
+        self.carried = self._carried(reading)
         return Evidence(
             enabled=settings.enabled,
             disciplined=settings.discipline is Discipline.SYSTEM_CLOCK,
             hardware=any(port.time_stamping is TimeStamping.HARDWARE for port in ports),
             domain=settings.ptp_config.domain,
-            daemon=_daemon(world),
-            daemon_reason=_daemon_reason(speaker, world),
+            daemon=daemon(world),
+            daemon_reason=daemon_reason(speaker, world),
             missing_devices=tuple(
                 name for name, device in self.devices.items() if device is None or not device.up
             ),
             silence=seen.silence if seen else f"{speaker} has not been asked yet",
             ports=tuple(
-                PortSeen(number, port.device, state, self._link_up(port.device))
+                self._port(number, port.device, state)
                 for number, port in enumerate(ports, 1)
                 if (state := seen.port_states.get(number, PortState.INITIALIZING) if seen else None)
             ),
@@ -230,7 +235,33 @@ class Watch:
             other_domains=self._other_domains(settings.ptp_config.domain),
             samples=tuple(seen.samples) if seen else (),
             sync_interval_s=_sync_interval_s(self.observer),
+            carried=self.carried,
         )
+
+    def _port(self, number: int, name: str, state: PortState) -> PortSeen:
+        lost = self._losses.see(name, faulty=state is PortState.FAULTY)
+        return PortSeen(number, name, state, self._link_up(name), lost)
+
+    def _carried(self, reading: Reading | None) -> Carried | None:
+        """Return how the system clock follows the NIC's clock, where it is to."""
+        carriers = self._engine.chosen(self._settings).worlds[1:]
+        if not (carriers and is_carried(self._settings)):
+            return None
+        world = self._worlds.get(carriers[0])
+        reason = daemon_reason(carriers[0], world)
+        if reading is None:
+            return Carried(daemon(world), reason)
+        ahead_s = utc_offset_s(self._settings, reading.time_properties)
+        offset_ns, error_ns, unknown = self._comparison.take(self._phc_index(), ahead_s)
+        return Carried(daemon(world), reason, offset_ns, error_ns, unknown)
+
+    def _phc_index(self) -> int | None:
+        """Return the clock of the port that follows a master; while none does, the first port's."""
+        states = self.observer.seen.port_states if self.observer else {}
+        ports = enumerate(self._settings.ptp_config.active_ports(), 1)
+        ranked = sorted(ports, key=lambda port: _FOLLOWS.get(states.get(port[0]), len(_FOLLOWS)))
+        found = self.devices.get(ranked[0][1].device) if ranked else None
+        return found.phc_index if found else None
 
     def _link_up(self, name: str) -> bool:
         device = self.devices.get(name)
@@ -295,21 +326,6 @@ async def _listen(announcers: Announcers) -> None:
         except ChronovisorError as error:
             announcers.trouble = error
         await asyncio.sleep(RETRY_S)
-
-
-def _daemon(world: World | None) -> Daemon:
-    if world is None or world.state in (State.STARTING, State.STOPPED):
-        return Daemon.WAITING
-    if world.state is State.BACKOFF:
-        return Daemon.FAILED if world.quick_failures >= HOPELESS_FAILURES else Daemon.WAITING
-    return Daemon.FAILED if world.state is State.FAILED else Daemon.RUNNING
-
-
-def _daemon_reason(name: str, world: World | None) -> str:
-    if world is None:
-        return f"{name} has not been started yet"
-    last = f": {world.last_lines[-1]}" if world.last_lines else ""
-    return f"{name} is {world.state}: {world.reason}{last}"
 
 
 def _sync_interval_s(observer: Observer | None) -> float:

@@ -97,6 +97,9 @@ def _clock(clock: ClockStatus) -> Iterator[Metric]:
     if clock.mean_path_delay_ns is not None:
         text = "Mean path delay to the master."
         yield _gauge("clock_path_delay_seconds", text, clock.mean_path_delay_ns / 1e9)
+    if clock.system_clock_offset_ns is not None:
+        text = "The system clock minus the NIC's clock that it follows."
+        yield _gauge("system_clock_offset_seconds", text, clock.system_clock_offset_ns / 1e9)
     if clock.frequency_ppb is not None:
         text = "Kernel's correction of the system clock's rate, as a ratio."
         yield _gauge("clock_frequency_ratio", text, clock.frequency_ppb / 1e9)

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from chronovisor.clock.carried import Carried
+from chronovisor.clock.daemon_seen import Daemon
 from chronovisor.clock.ptp import PortState
 from chronovisor.clock.state import (
     HOLDOVER_LIMIT_S,
     ClockState,
-    Daemon,
     Evidence,
     Memory,
     PortSeen,
@@ -29,6 +30,10 @@ MONITORING = Evidence(
     sync_interval_s=0.125,
 )
 STEERING = replace(MONITORING, disciplined=True, ports=(PortSeen(1, "eth0", PortState.SLAVE),))
+CARRIED = replace(
+    STEERING, hardware=True, carried=Carried(offset_ns=-700.0, error_ns=200.0, unknown="")
+)
+DEAD_PHC2SYS = "phc2sys is backoff: killed by signal 9"
 LISTENING = replace(
     MONITORING,
     grandmaster=None,
@@ -37,6 +42,12 @@ LISTENING = replace(
 )
 NOTHING = Memory()
 RECENT = Memory(GM, NOW_S - 3)
+
+
+def jumped(far: int, *, by_ns: float = 5e6) -> tuple[Sample, ...]:
+    """Return a minute of good offsets, the newest of which are far off."""
+    good = (Sample(NOW_S - 9, 100.0),) * (64 - far)
+    return good + (Sample(NOW_S - 0.1, by_ns),) * far
 
 
 def spread(step_ns: float) -> tuple[Sample, ...]:
@@ -155,6 +166,62 @@ def spread(step_ns: float) -> tuple[Sample, ...]:
             "tracking",
             "locked within 100000 ns",
             id="steady-but-far",
+        ),
+        pytest.param(CARRIED, NOTHING, "locked", "104 ns", id="system-clock-follows-too"),
+        pytest.param(
+            replace(CARRIED, carried=Carried(offset_ns=2e6, error_ns=100.0, unknown="")),
+            NOTHING,
+            "tracking",
+            "the system clock is 2000000 ns from the NIC's clock",
+            id="system-clock-is-elsewhere",
+        ),
+        pytest.param(
+            replace(CARRIED, carried=Carried(offset_ns=25_000.0, error_ns=20_000.0, unknown="")),
+            NOTHING,
+            "locked",
+            "",
+            id="read-too-badly-to-say-it-is-elsewhere",
+        ),
+        pytest.param(
+            replace(CARRIED, carried=Carried(unknown="cannot open /dev/ptp0")),
+            NOTHING,
+            "tracking",
+            "not known: cannot open /dev/ptp0",
+            id="system-clock-cannot-be-compared",
+        ),
+        pytest.param(
+            replace(CARRIED, carried=Carried(Daemon.WAITING, DEAD_PHC2SYS, 100.0, 10.0, "")),
+            NOTHING,
+            "tracking",
+            DEAD_PHC2SYS,
+            id="nobody-carries-the-system-clock",
+        ),
+        pytest.param(
+            replace(STEERING, samples=jumped(1)), NOTHING, "locked", "", id="one-spike-stays-locked"
+        ),
+        pytest.param(
+            replace(STEERING, samples=jumped(2)),
+            NOTHING,
+            "tracking",
+            "the newest 5000000 ns",
+            id="two-offsets-after-a-jump",
+        ),
+        pytest.param(
+            replace(STEERING, samples=jumped(9, by_ns=2e5)),
+            NOTHING,
+            "tracking",
+            "locked within 100000 ns",
+            id="a-little-off-for-half-of-the-newest",
+        ),
+        pytest.param(
+            replace(
+                LISTENING,
+                ports=(PortSeen(1, "eth0", PortState.FAULTY, link_up=True, stamps_lost=3),),
+            ),
+            RECENT,
+            "holdover",
+            "eth0) is FAULTY: the driver has lost transmit stamps (3); last offset",
+            id="stamps-lost",
         ),
         pytest.param(
             replace(STEERING, hardware=True, samples=spread(4e3)),

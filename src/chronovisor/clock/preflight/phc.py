@@ -6,6 +6,7 @@ clock_adjtime(2).
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 import struct
@@ -19,6 +20,8 @@ from chronovisor.errors import ToolFailed
 _CAPS = struct.Struct("=20i")  # struct ptp_clock_caps
 _TIME = struct.Struct("=qII")  # struct ptp_clock_time
 _SAMPLES, _PRECISE_SAMPLES = 25, 25
+_FEW = 5  # enough for one that nothing interrupted, and cheap
+_NOT_OFFERED = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL)
 _EXTENDED = 16 + 3 * _TIME.size * _SAMPLES
 _BASIC_TIMES = 2 * _SAMPLES + 1
 _BASIC = 16 + _TIME.size * _BASIC_TIMES
@@ -121,18 +124,50 @@ class Phc:
             found.append(ReadCost(method, len(windows), windows[0], middle, windows[-1]))
         return found
 
-    def _extended(self) -> list[int]:
+    def beside_system_clock(self) -> tuple[int, int]:
+        """Return CLOCK_REALTIME minus this clock and how wrong that may be, in ns.
+
+        The closest of a few readings: the system clock is read before and after the clock, and was
+        somewhere between when the clock was read. Raises `ToolFailed` where it cannot be read.
+        """
+        try:
+            return self._beside(_FEW)
+        except OSError as error:
+            raise ToolFailed(f"cannot read {self.path}: {error.strerror}") from error
+
+    def _beside(self, samples: int) -> tuple[int, int]:
+        try:
+            times = self._extended_times(samples)
+        except OSError as error:
+            if error.errno not in _NOT_OFFERED:
+                raise
+            times = self._basic_times(samples)
+            times = [one for at in range(samples) for one in times[2 * at : 2 * at + 3]]
+        readings = [times[at : at + 3] for at in range(0, 3 * samples, 3)]
+        before, clock, after = min(readings, key=lambda reading: reading[2] - reading[0])
+        half = (after - before + 1) // 2
+        return before + half - clock, half
+
+    def _extended_times(self, samples: int) -> list[int]:
+        """Return samples one after the other: system, clock, system."""
         content = bytearray(_EXTENDED)
-        struct.pack_into("=I", content, 0, _SAMPLES)
+        struct.pack_into("=I", content, 0, samples)
         fcntl.ioctl(self._file, _SYS_OFFSET_EXTENDED, content)
-        times = _times(content, 3 * _SAMPLES)
+        return _times(content, 3 * samples)
+
+    def _basic_times(self, samples: int) -> list[int]:
+        """Return the times of one chain: system, clock, system, … , system."""
+        content = bytearray(_BASIC)
+        struct.pack_into("=I", content, 0, samples)
+        fcntl.ioctl(self._file, _SYS_OFFSET, content)
+        return _times(content, 2 * samples + 1)
+
+    def _extended(self) -> list[int]:
+        times = self._extended_times(_SAMPLES)
         return [times[at + 2] - times[at] for at in range(0, len(times), 3)]
 
     def _basic(self) -> list[int]:
-        content = bytearray(_BASIC)
-        struct.pack_into("=I", content, 0, _SAMPLES)
-        fcntl.ioctl(self._file, _SYS_OFFSET, content)
-        times = _times(content, _BASIC_TIMES)  # system, clock, system, … , system
+        times = self._basic_times(_SAMPLES)
         return [times[at + 2] - times[at] for at in range(0, 2 * _SAMPLES, 2)]
 
     def _precise(self) -> list[int]:
