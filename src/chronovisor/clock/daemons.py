@@ -7,6 +7,7 @@ from pathlib import Path
 from chronovisor.clock.plan import (
     HandOverRate,
     RestartDaemon,
+    ReviveDaemon,
     StartDaemon,
     StopDaemon,
     WriteFile,
@@ -14,9 +15,11 @@ from chronovisor.clock.plan import (
 from chronovisor.errors import Unavailable
 from chronovisor.worlds import State, Supervisor
 
+_DELETED = " (deleted)"
+
 
 async def apply(
-    action: StartDaemon | RestartDaemon | StopDaemon | WriteFile | HandOverRate,
+    action: StartDaemon | RestartDaemon | ReviveDaemon | StopDaemon | WriteFile | HandOverRate,
     supervisor: Supervisor,
 ) -> None:
     """Do one action. Raises `Unavailable` or `ToolFailed` where it cannot be done."""
@@ -28,6 +31,8 @@ async def apply(
                 write(path, text)
         case StartDaemon(spec) | RestartDaemon(spec):
             await supervisor.ensure(spec)
+        case ReviveDaemon(name):
+            await supervisor.restart(name)
         case StopDaemon(name, reason):
             await supervisor.stop(name, reason)
 
@@ -61,6 +66,31 @@ def running(supervisor: Supervisor, names: Iterable[str]) -> dict[str, str]:
 
 def _generation(running: str | None, wanted: str) -> str:
     return wanted if running in (None, wanted) else f"{running}, then {wanted}"
+
+
+def stuck(supervisor: Supervisor, names: Iterable[str]) -> dict[str, str]:
+    """Return why daemons cannot go on without a restart, by name.
+
+    A NIC that was unplugged and came back has another clock, and a daemon that had opened the one
+    before goes on setting what is gone. Its open files tell (/proc/PID/fd, proc(5)).
+    """
+    found = {}
+    for world in supervisor.worlds():
+        if world.name in names and world.state is State.RUNNING and world.pid is not None:
+            gone = removed_clock(Path(f"/proc/{world.pid}/fd"))
+            if gone:
+                found[world.name] = f"{gone}, which it sets, was unplugged"
+    return found
+
+
+def removed_clock(open_files: Path) -> str | None:
+    """Return the PTP hardware clock among open files whose device is gone, None without one."""
+    try:
+        links = [str(entry.readlink()) for entry in open_files.iterdir()]
+    except OSError:  # it has just ended, or closed a file
+        return None
+    gone = (link for link in links if link.startswith("/dev/ptp") and link.endswith(_DELETED))
+    return next((link.removesuffix(_DELETED) for link in gone), None)
 
 
 def files(paths: Iterable[Path]) -> dict[Path, str]:

@@ -9,7 +9,7 @@ before what shall set it starts; and an action is done once the process it ends 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
@@ -79,6 +79,18 @@ class RestartDaemon:
 
 
 @dataclass(frozen=True, slots=True)
+class ReviveDaemon:
+    """Start a daemon again that cannot go on as it runs. Applied by `daemons.apply`."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the action as a line for people."""
+        return f"restart {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class StopDaemon:
     """Stop a daemon that should not run. Applied by `daemons.apply`."""
 
@@ -117,7 +129,14 @@ class HandOverRate:
 
 
 Action = (
-    AssignAddress | WriteFile | StartDaemon | RestartDaemon | StopDaemon | SetLive | HandOverRate
+    AssignAddress
+    | WriteFile
+    | StartDaemon
+    | RestartDaemon
+    | ReviveDaemon
+    | StopDaemon
+    | SetLive
+    | HandOverRate
 )
 
 
@@ -151,6 +170,7 @@ class Observed:
 
     `live` holds the options that the running ptp4l answered for, empty while it does not answer.
     `rate_text` is the system clock's rate as `rate_file` has it, None while it is not known.
+    `stuck` says of daemons that run, or are given up on, why they cannot go on without a restart.
     """
 
     daemons: Mapping[str, str]
@@ -158,6 +178,7 @@ class Observed:
     live: Mapping[str, int]
     addresses: frozenset[tuple[str, IPv4Interface | IPv6Interface]]
     rate_text: str | None = None
+    stuck: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan(wanted: Wanted, observed: Observed) -> list[Action]:
@@ -196,6 +217,8 @@ def _for_daemon(daemon: WantedDaemon, observed: Observed) -> list[Action]:
     elif running != daemon.spec.generation:
         what = changes(observed.files.get(daemon.file), daemon)
         actions.append(RestartDaemon(daemon.spec, f"it reads this only at its start: {what}"))
+    elif daemon.spec.name in observed.stuck:
+        actions.append(ReviveDaemon(daemon.spec.name, observed.stuck[daemon.spec.name]))
     else:
         actions += [
             SetLive(option, value, f"it is {observed.live[option]}; PTP management can set it")

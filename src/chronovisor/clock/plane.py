@@ -23,6 +23,7 @@ from chronovisor.clock.plan import (
     AssignAddress,
     Observed,
     RestartDaemon,
+    ReviveDaemon,
     SetLive,
     StartDaemon,
     Wanted,
@@ -36,7 +37,7 @@ from chronovisor.clock.system_clock import SystemClock
 from chronovisor.clock.wanted import wanted
 from chronovisor.clock.watch import Watch
 from chronovisor.errors import ChronovisorError, Problem
-from chronovisor.worlds import Supervisor
+from chronovisor.worlds import State, Supervisor
 
 RECONCILE_S = 5.0
 """How often drift is repaired without anything having told us of it."""
@@ -84,6 +85,7 @@ class ClockPlane:
         self._device_notices: tuple[str, ...] = ()
         self.listed: DeviceList = shipped()
         self.problem = ""
+        self._lacked = False
 
     @property
     def verdict(self) -> Verdict:
@@ -143,6 +145,7 @@ class ClockPlane:
             addresses=await asyncio.to_thread(addresses.observe, devices_with_addresses),
             # A rate of 0 is that of a clock which nobody has set since the boot
             rate_text=chronyd.drift_text(rate_ppb) if rate_ppb else None,
+            stuck=daemons.stuck(self._supervisor, DAEMONS),
         )
 
     async def _reconcile_for_ever(self) -> None:
@@ -159,6 +162,7 @@ class ClockPlane:
         if self._engine.chosen(settings).release is None:
             await self._engine.detect()
         found = await asyncio.to_thread(obstacles, settings, self.listed)
+        await self._forgive(settings, lacking=bool(found))
         known = await asyncio.to_thread(devices.notices, settings, self.listed)
         self._device_notices = tuple(known)
         problem = "; ".join(one.message for one in found)
@@ -172,6 +176,17 @@ class ClockPlane:
             self.problem = problem
             self._publish("clock.problem", {"problem": problem})
         self._watch.wake()
+
+    async def _forgive(self, settings: SystemTime, *, lacking: bool) -> None:
+        """Try at once again what failed for want of something, a device say, that is there now."""
+        lacked, self._lacked = self._lacked, lacking
+        if lacking or not lacked:
+            return
+        for world in self._supervisor.worlds():
+            waits = world.state in (State.FAILED, State.BACKOFF)
+            if waits and world.name in self._engine.chosen(settings).worlds:
+                with contextlib.suppress(ChronovisorError):  # the world says why, and is retried
+                    await self._supervisor.restart(world.name)
 
     def _possible(self, actions: list[Action], found: list[Problem]) -> list[Action]:
         """Return what is done in spite of obstacles.
@@ -190,6 +205,7 @@ class ClockPlane:
             action
             for action in actions
             if not (isinstance(action, StartDaemon) and action.spec.name in hindered)
+            and not (isinstance(action, ReviveDaemon) and action.name in hindered)
         ]
 
     async def _apply(self, action: Action) -> None:

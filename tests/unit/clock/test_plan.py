@@ -40,6 +40,12 @@ ADDRESS = ("eth1", ip_interface("10.0.0.2/24"))
             ["write /run/x/ptp4l.conf", "set priority1 128 in the running ptp4l"],
             id="live",
         ),
+        pytest.param(
+            WANTED,
+            replace(AGREED, stuck={"ptp4l": "/dev/ptp0, which it sets, was unplugged"}),
+            ["restart ptp4l"],
+            id="its-clock-is-gone",
+        ),
         pytest.param(WANTED, replace(AGREED, live={}), [], id="silent-ptp4l-is-not-set"),
         pytest.param(
             WANTED, replace(AGREED, files={}), ["write /run/x/ptp4l.conf"], id="file-gone"
