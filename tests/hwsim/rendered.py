@@ -74,6 +74,22 @@ def until_state(directory: Path, number: int, *wanted: str, deadline_s: float = 
     raise AssertionError(f"port {number} is not {wanted}: {states(directory)}")
 
 
+def first_state(
+    directory: Path, number: int, since_s: float, *wanted: str, deadline_s: float = 60.0
+) -> float:
+    """Wait until a port has been in one of these states since then; return when it first was.
+
+    What comes after is another matter: in a busy guest a master soon counts as lost again.
+    """
+    deadline = time.monotonic() + deadline_s
+    while time.monotonic() < deadline:
+        for at_s, which, state in states(directory):
+            if which == number and at_s >= since_s and state in wanted:
+                return at_s
+        time.sleep(0.05)
+    raise AssertionError(f"port {number} was not {wanted} since {since_s}: {states(directory)}")
+
+
 def end(process: "subprocess.Popen[bytes]") -> float:
     """Kill a process of the test's; return when, by CLOCK_MONOTONIC."""
     process.kill()

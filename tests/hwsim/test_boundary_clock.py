@@ -9,7 +9,7 @@ from hwsim import truth
 from hwsim.conftest import MakeNamespace, Simulate
 from hwsim.devices import OWN, Nic, Port
 from hwsim.ptp import grandmaster, ptp4l
-from hwsim.rendered import end, follow, serving, until_state
+from hwsim.rendered import end, first_state, follow, serving, until_state
 
 LIMIT_NS = 10_000
 TELECOM = ProfileName.G_8275_1
@@ -86,9 +86,9 @@ def test_the_other_port_takes_over(
     truth.until_within(2 * LIMIT_NS, "realtime", first.clock, -truth.UTC_OFFSET_NS)
     until_state(tmp_path, 1, "SLAVE")
     killed_s = end(left.processes[0])
-    taken_s = until_state(tmp_path, 2, "UNCALIBRATED", "SLAVE") - killed_s
+    taken_s = first_state(tmp_path, 2, killed_s, "UNCALIBRATED", "SLAVE") - killed_s
     worst_ns = truth.worst("realtime", second.clock, -truth.UTC_OFFSET_NS, for_s=10.0)
-    locked_s = until_state(tmp_path, 2, "SLAVE") - killed_s
+    locked_s = first_state(tmp_path, 2, killed_s, "SLAVE") - killed_s
     for port in (one, other):
         truth.until_within(LIMIT_NS, port.clock, second.clock)
     print(

@@ -62,6 +62,7 @@ struct hwsim_port {
 	struct hwsim_queue arrivals;	/* on their way to this port */
 	struct hwsim_queue stamps;	/* transmit stamps on their way to who waits for them */
 	atomic_t stamps_asked;
+	atomic_t stamps_lost;
 	atomic_t stamps_received;
 
 	/* What it is made to do: files in debugfs. Delays are those of what it sends. */

@@ -203,8 +203,12 @@ static netdev_tx_t start_xmit(struct sk_buff *skb, struct net_device *dev)
 	else if (copy)
 		send(port, copy, sent_ns);
 
-	if (!wants_stamp(skb, priv) ||
-	    nth(&port->stamps_asked, READ_ONCE(port->tx_stamp_lost_every))) {
+	if (!wants_stamp(skb, priv)) {
+		consume_skb(skb);
+		return NETDEV_TX_OK;
+	}
+	if (nth(&port->stamps_asked, READ_ONCE(port->tx_stamp_lost_every))) {
+		atomic_inc(&port->stamps_lost);
 		consume_skb(skb);
 		return NETDEV_TX_OK;
 	}
@@ -349,7 +353,31 @@ static int get_link_ksettings(struct net_device *dev, struct ethtool_link_ksetti
 	return 0;
 }
 
+/* One counter of its own, called as Intel's drivers call it. */
+static const char statistics[][ETH_GSTRING_LEN] = { "tx_hwtstamp_timeouts" };
+
+static int get_sset_count(struct net_device *dev, int set)
+{
+	return set == ETH_SS_STATS ? ARRAY_SIZE(statistics) : -EOPNOTSUPP;
+}
+
+static void get_strings(struct net_device *dev, u32 set, u8 *data)
+{
+	if (set == ETH_SS_STATS)
+		memcpy(data, statistics, sizeof(statistics));
+}
+
+static void get_ethtool_stats(struct net_device *dev, struct ethtool_stats *stats, u64 *data)
+{
+	struct priv *priv = netdev_priv(dev);
+
+	data[0] = atomic_read(&priv->port->stamps_lost);
+}
+
 static const struct ethtool_ops ethtool_ops = {
+	.get_sset_count = get_sset_count,
+	.get_strings = get_strings,
+	.get_ethtool_stats = get_ethtool_stats,
 	.get_drvinfo = get_drvinfo,
 	.get_link = ethtool_op_get_link,
 	.get_link_ksettings = get_link_ksettings,
