@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 CLONE_NEWNET = 0x40000000
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 GATEWAY4, GATEWAY6, LINK_LOCAL = "10.0.0.1", "2001:db8::1", "fe80::1"
 METADATA4, METADATA6 = "169.254.169.254", "fe80::a9fe:a9fe"
 NETWORK = {

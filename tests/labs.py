@@ -17,7 +17,7 @@ from chronovisor.cli.client import Client
 from chronovisor.errors import Unavailable
 
 VISORCTL = str(Path(sys.executable).with_name("visorctl"))
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 _numbers = itertools.count()
 _T = TypeVar("_T")

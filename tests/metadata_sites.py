@@ -19,7 +19,7 @@ from chronovisor.net.metadata.plan import state_of, wanted_of, world
 from chronovisor.net.settings import Metadata
 from metadata_guests import intent
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 HOST = "169.254.169.254"
 HOST6 = "fe80::a9fe:a9fe"
 _CLONE_NEWNET = 0x4000_0000
