@@ -183,9 +183,11 @@ def changes_between(
     old: Mapping[KeyPath, Value], new: Mapping[KeyPath, Value]
 ) -> tuple[KeyChange, ...]:
     """Return what turns `old` into `new`, by path; empty when they are the same."""
+    # Of thousands of values most are the same objects: only the others are worth a look.
+    others = {path for path in {*old, *new} if old.get(path) is not new.get(path)}
     return tuple(
         KeyChange(path, old.get(path), new.get(path))
-        for path in sorted({*old, *new})
+        for path in sorted(others)
         if (path in old) != (path in new) or not same(old.get(path), new.get(path))
     )
 

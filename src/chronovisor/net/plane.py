@@ -63,6 +63,7 @@ class NetPlane:
         self._var = var
         self._wiring = Wiring(publish)
         self._metadata = MetadataDirectory(run / "metadata")
+        self._guests = metadata_plan.Rendered()
         self._settings = VmNetworking()
         self._metadata_settings = Metadata()
         self._wake = asyncio.Event()
@@ -141,8 +142,9 @@ class NetPlane:
         return steps
 
     def _plan_metadata(self, worlds: list[World]) -> list[metadata_plan.Action]:
-        state = metadata_plan.state_of(self.intent, self._metadata_settings)
-        wanted = metadata_plan.wanted_of(state, metadata_plan.world(self._metadata.path))
+        spec = metadata_plan.world(self._metadata.path)
+        settings = self._metadata_settings
+        wanted = metadata_plan.want(self.intent, settings, spec, self._guests)
         return metadata_plan.plan(wanted, self._metadata.observe(worlds))
 
     async def explain(self, question: Question) -> Explanation:

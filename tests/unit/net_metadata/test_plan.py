@@ -1,6 +1,7 @@
 """From the intent to what the proxy reads: files, changes, the world."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chronovisor.errors import ProtocolError
+from chronovisor.net.intent import Intent, changed
 from chronovisor.net.metadata.plan import (
     Observed,
     RemoveFile,
+    Rendered,
     RunProxy,
     StopProxy,
     Wanted,
@@ -19,11 +22,12 @@ from chronovisor.net.metadata.plan import (
     guests_after,
     plan,
     state_of,
+    want,
     wanted_of,
     world,
 )
 from chronovisor.net.metadata.state import Guest, Nova, Service
-from chronovisor.net.settings import Metadata
+from chronovisor.net.settings import PORTS, Metadata
 from metadata_guests import guest, intent, port
 
 JSON = st.recursive(
@@ -67,6 +71,42 @@ def test_ports_of_one_instance_appear_together() -> None:
         "vm11": state.guests["vm11"],
         "gone": None,
     }
+
+
+def test_files_kept_from_before_are_those_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def to_json(one: Guest, render: Callable[[Guest], str] = Guest.to_json) -> str:
+        made.append(one.port)
+        return render(one)
+
+    monkeypatch.setattr(Guest, "to_json", to_json)
+    kin = {"instance": {"id": "i-0010"}}
+    start = intent(port(10), port(11, **kin), port(12))
+    spec, rendered = world(Path("/run/md")), Rendered()
+    steps: list[tuple[Intent, list[str]]] = [
+        (start, ["vm10", "vm11", "vm12"]),
+        (start, []),
+        (changed(start, {f"{PORTS}/vm12": port(12, hostname="new")}), ["vm12"]),
+        (
+            changed(start, {f"{PORTS}/vm11": port(11, hostname="new", **kin)}),
+            ["vm10", "vm11", "vm12"],
+        ),
+        (changed(start, {f"{PORTS}/vm11": None}), ["vm10"]),
+        (start, ["vm10", "vm11"]),
+        (
+            replace(
+                start, networks={"net": start.networks["net"].model_copy(update={"mtu": 1300})}
+            ),
+            ["vm10", "vm11", "vm12"],
+        ),
+    ]
+    for now, anew in steps:
+        made.clear()
+        found = want(now, Metadata(), spec, rendered)
+        assert sorted(made) == anew
+        assert found == wanted_of(state_of(now, Metadata()), spec)
+    assert want(start, Metadata(enabled=False), spec, rendered) == Wanted()
 
 
 def test_binary_user_data() -> None:

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ _MOST_STATUS = 16 << 20
 FileAction = WriteFile | RemoveFile
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    mark: tuple[int, int, int] | None = None
+    text: str = ""
+
+
 class MetadataDirectory:
     """A directory that visord writes and the proxy, as group `gid`, reads.
 
@@ -41,6 +48,7 @@ class MetadataDirectory:
     def __init__(self, path: Path, gid: int | None = SERVICE_UID) -> None:
         self.path = path
         self._gid = gid
+        self._known: dict[str, _File] = {}
 
     def prepare(self) -> None:
         """Make the directory. Raises `Unavailable`."""
@@ -56,8 +64,9 @@ class MetadataDirectory:
         names = [SERVICE_FILE] if (self.path / SERVICE_FILE).exists() else []
         names += [f"{PORTS}/{path.name}" for path in (self.path / PORTS).glob("[!.]*")]
         running = [one for one in worlds if one.name == NAME]
+        self._known = {name: self._read(name) for name in names}
         return Observed(
-            files={name: self._text(name) for name in names},
+            files={name: one.text for name, one in self._known.items()},
             generation=next(
                 (one.wanted_generation for one in running if one.state is not State.STOPPED), None
             ),
@@ -133,7 +142,14 @@ class MetadataDirectory:
             os.chown(path, -1, self._gid)
         path.chmod(mode)
 
-    def _text(self, name: str) -> str:
+    def _read(self, name: str) -> _File:
+        """Return a file, read again only if it differs in inode, time or size."""
+        path = f"{self.path}/{name}"
         with suppress(OSError, UnicodeDecodeError):
-            return (self.path / name).read_text(encoding="utf-8")
-        return ""
+            status = os.stat(path)  # noqa: PTH116 - pathlib's costs five times as much
+            mark = (status.st_ino, status.st_mtime_ns, status.st_size)
+            known = self._known.get(name)
+            if known and known.mark == mark:
+                return known
+            return _File(mark, Path(path).read_text(encoding="utf-8"))
+        return _File()

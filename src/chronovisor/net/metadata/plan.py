@@ -1,6 +1,6 @@
 """What the metadata proxy should know and how it is run, from the intent; pure.
 
->>> wanted = wanted_of(state_of(intent, settings), world(directory))
+>>> wanted = want(intent, settings, world(directory), rendered)
 >>> plan(wanted, directory.observe(...))
 """
 
@@ -24,7 +24,15 @@ from chronovisor.net.metadata.state import (
     Service,
     State,
 )
-from chronovisor.net.settings import Address, Instance, Metadata, Port, RaMode, Subnet
+from chronovisor.net.settings import (
+    Address,
+    Instance,
+    Metadata,
+    Network,
+    Port,
+    RaMode,
+    Subnet,
+)
 from chronovisor.worlds import Limits, RestartPolicy, WorldSpec
 
 NAME = "net-metadata"
@@ -94,6 +102,9 @@ class StopProxy:
 
 Action = WriteFile | RemoveFile | RunProxy | StopProxy
 
+_Origin = tuple[str | Port | Network, ...]
+"""What a guest's file is made of: the ids of its VM's ports, these ports, their networks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -139,6 +150,39 @@ def plan(wanted: Wanted, observed: Observed, *, in_sync: bool = True) -> list[Ac
     return actions
 
 
+class Rendered:
+    """The files of guests, made once as long as the ports and networks they tell of are the same.
+
+    For several threads: each makes what it does not find.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[_Origin, str]] = {}
+
+    def files(self, intent: Intent) -> dict[str, str]:
+        """Return the text of each port's file by name."""
+        before, made = self._made, dict[str, tuple[_Origin, str]]()
+        kin = _ports_by_instance(intent)
+        for identifier, port in intent.ports.items():
+            siblings = kin[port.instance.id] if port.instance else [identifier]
+            ports = [intent.ports[one] for one in siblings]
+            origin: _Origin = (*siblings, *ports, *map(intent.network, ports))
+            known = before.get(identifier)
+            if known is None or known[0] != origin:
+                made[identifier] = origin, _guest(intent, identifier, port, kin).to_json()
+            else:
+                made[identifier] = known
+        self._made = made
+        return {file_of(identifier): text for identifier, (_, text) in made.items()}
+
+
+def want(intent: Intent, settings: Metadata, spec: WorldSpec, rendered: Rendered) -> Wanted:
+    """Return what should be for an intent."""
+    if not settings.enabled:
+        return Wanted()
+    return Wanted({SERVICE_FILE: _service(settings).to_json(), **rendered.files(intent)}, spec)
+
+
 def wanted_of(state: State | None, spec: WorldSpec) -> Wanted:
     """Return what should be for a state; None where metadata are switched off."""
     if state is None:
@@ -165,12 +209,9 @@ def state_of(intent: Intent, settings: Metadata) -> State | None:
     """Return what the proxy should know; None where metadata are switched off."""
     if not settings.enabled:
         return None
-    service = Service()
-    if settings.nova is not None:
-        service = Service(Nova(**settings.nova.model_dump()))
     kin = _ports_by_instance(intent)
     guests = {one: _guest(intent, one, port, kin) for one, port in intent.ports.items()}
-    return State(service, guests)
+    return State(_service(settings), guests)
 
 
 def guests_after(intent: Intent, ports: Iterable[str]) -> dict[str, Guest | None]:
@@ -189,6 +230,11 @@ def guests_after(intent: Intent, ports: Iterable[str]) -> dict[str, Guest | None
         for one in kin[_instance_id(identifier, port)] if port.instance else [identifier]:
             found[one] = _guest(intent, one, intent.ports[one], kin)
     return found
+
+
+def _service(settings: Metadata) -> Service:
+    nova = settings.nova
+    return Service() if nova is None else Service(Nova(**nova.model_dump()))
 
 
 def _instance_id(identifier: str, port: Port) -> str:
