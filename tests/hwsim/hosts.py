@@ -29,6 +29,7 @@ def settings(*ports: Port, **more: Any) -> dict[str, Any]:
     return {
         "enabled": True,
         "discipline": "system_clock",
+        "sandbox": "none",  # the emulated machine takes seconds for each container
         "ptp_config": {"port": config},
         "options": {"ptp4l": PATIENT},
         **more,

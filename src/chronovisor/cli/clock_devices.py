@@ -52,13 +52,15 @@ def _all(rows: list[dict[str, Any]]) -> str:
             row["driver"] or "-",
             row["model"] or "-",
             "up" if row["link_up"] else "down",
+            row["place"] or "host",
             _stamps(row),
             "-" if row["phc_index"] is None else f"/dev/ptp{row['phc_index']}",
             len(row["notices"]) or "",
         )
         for row in rows
     ]
-    header = ["Device", "PCI or kind", "Driver", "Model", "Link", "Stamps", "Clock", "Notices"]
+    places = ("Link", "Place", "Stamps", "Clock", "Notices")
+    header = ["Device", "PCI or kind", "Driver", "Model", *places]
     shown = table(cells, header)
     more = "\nNotices: visorctl clock devices DEVICE" if any(row["notices"] for row in rows) else ""
     return shown + more

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from chronovisor.clock.containment import make_ready
 from chronovisor.clock.plan import (
     HandOverRate,
     RestartDaemon,
@@ -30,6 +31,7 @@ async def apply(
             if path.parent.is_dir():  # its user's own, and made by the daemon at its first start
                 write(path, text)
         case StartDaemon(spec) | RestartDaemon(spec):
+            make_ready(spec)
             await supervisor.ensure(spec)
         case ReviveDaemon(name):
             await supervisor.restart(name)

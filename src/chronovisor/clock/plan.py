@@ -24,6 +24,9 @@ DAEMONS = ("ptp4l", "phc2sys", "ptpd", "chronyd")
 Of ptp4l and ptpd one runs at most: what is left stops before the other starts."""
 
 
+SANDBOXED = "+crx."
+"""Stands in a generation between the digest of what a daemon reads and that of its sandbox."""
+
 MOST_CHANGES = 4
 """Changed options that a reason names; a plan is read by people."""
 
@@ -215,7 +218,7 @@ def _for_daemon(daemon: WantedDaemon, observed: Observed) -> list[Action]:
     if running is None:
         actions.append(StartDaemon(daemon.spec, "it does not run"))
     elif running != daemon.spec.generation:
-        what = changes(observed.files.get(daemon.file), daemon)
+        what = _boxed(running, daemon) or changes(observed.files.get(daemon.file), daemon)
         actions.append(RestartDaemon(daemon.spec, f"it reads this only at its start: {what}"))
     elif daemon.spec.name in observed.stuck:
         actions.append(ReviveDaemon(daemon.spec.name, observed.stuck[daemon.spec.name]))
@@ -226,6 +229,17 @@ def _for_daemon(daemon: WantedDaemon, observed: Observed) -> list[Action]:
             if observed.live.get(option, value) != value
         ]
     return actions
+
+
+def _boxed(running: str, daemon: WantedDaemon) -> str:
+    """Return in words that what differs is the sandbox alone, empty if it is more."""
+    before, mark_before, _ = running.partition(SANDBOXED)
+    after, mark_after, _ = daemon.spec.generation.partition(SANDBOXED)
+    if before != after:
+        return ""
+    names = {"": "none", SANDBOXED: "crx"}
+    both = mark_before == mark_after
+    return "its sandbox" if both else f"sandbox {names[mark_before]} -> {names[mark_after]}"
 
 
 def changes(old: str | None, daemon: WantedDaemon) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from chronovisor.clock import addresses, daemons, devices, privileges, report
+from chronovisor.clock import addresses, containment, daemons, devices, privileges, report
 from chronovisor.clock.chrony import daemon as chronyd
 from chronovisor.clock.devices.listing import DeviceList, shipped
 from chronovisor.clock.engine import Engine
@@ -29,6 +29,7 @@ from chronovisor.clock.plan import (
     Wanted,
     plan,
 )
+from chronovisor.clock.sandboxes import contained
 from chronovisor.clock.settings import Discipline, Protocol, SystemTime
 from chronovisor.clock.state import Verdict
 from chronovisor.clock.statistics_log import StatisticsLog
@@ -55,6 +56,7 @@ def obstacles(settings: SystemTime, listed: DeviceList | None = None) -> list[Pr
         *(devices.check(settings, listed) if speaks_ptp else ()),
         *privileges.check(settings),
         *chronyd.check(settings),
+        *containment.check(settings),
     ]
 
 
@@ -84,6 +86,8 @@ class ClockPlane:
         )
         self._device_notices: tuple[str, ...] = ()
         self.listed: DeviceList = shipped()
+        self._surroundings = containment.Surroundings(directory)
+        devices.places.look_into(supervisor.networks)
         self.problem = ""
         self._lacked = False
 
@@ -115,6 +119,8 @@ class ClockPlane:
         clock = self.system_clock
         owner = clock.owner if settings is None else clock.owner_with(settings)
         goal = wanted(proposed, self._engine, clock.paths, owner, may_step=clock.may_step)
+        host = await asyncio.to_thread(self._surroundings.host, proposed)
+        goal = contained(goal, proposed, self._engine.catalogue, host)
         return plan(goal, await self._observe(goal))
 
     def _judge_ntp(self) -> Verdict:

@@ -88,6 +88,13 @@ class Discipline(StrEnum):
     MONITOR = "monitor"
 
 
+class Containment(StrEnum):
+    """What the daemons of the clock run in."""
+
+    CRX = "crx"
+    NONE = "none"
+
+
 class IpConfig(_Settings):
     """Addresses of a port's device (vSphere HostIpConfig).
 
@@ -259,6 +266,13 @@ class SystemTime(_Settings):
         Discipline,
         Field(description="system_clock steers CLOCK_REALTIME; monitor measures, touches no clock"),
     ] = Discipline.SYSTEM_CLOCK
+    sandbox: Annotated[
+        Containment,
+        Field(
+            description="crx runs each daemon in a container with the least rights, and moves a "
+            "pci_passthru_nic into it; none runs them as plain processes with all rights"
+        ),
+    ] = Containment.CRX
     ptp_config: Annotated[PtpConfig, Field(description="PTP of this host")] = PtpConfig()
     ntp_config: Annotated[NtpConfig, Field(description="NTP of this host")] = NtpConfig()
     fallback: Annotated[Fallback, Field(description="With protocol ptp: NTP while PTP is lost")] = (

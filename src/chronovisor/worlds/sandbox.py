@@ -57,16 +57,20 @@ class Sandbox:
     """A container around a world, made by an OCI runtime.
 
     `runtime` is a program's name or path, None the first of `container.runtime.KNOWN` there is.
-    `writable` and `read_only` are paths of the host that the container sees at the same place.
+    `writable` and `read_only` are paths of the host that the container sees at the same place,
+    `mapped` pairs of a host's directory and where the container sees that, writable.
     `devices` are device nodes, `capabilities` names as in capabilities(7). `network` None is the
-    host's. `seccomp` refuses system calls that no daemon of ours has a use for.
+    host's, or that of the container of the world `network_of`. `seccomp` refuses system calls that
+    no daemon of ours has a use for.
     """
 
     writable: tuple[str, ...] = ()
     read_only: tuple[str, ...] = ()
+    mapped: tuple[tuple[str, str], ...] = ()
     devices: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
     network: OwnNetwork | None = None
+    network_of: str | None = None
     seccomp: bool = True
     runtime: str | None = None
 
@@ -76,6 +80,11 @@ def problems(sandbox: Sandbox) -> Iterator[Problem]:
     for field in ("writable", "read_only", "devices"):
         for path in getattr(sandbox, field):
             yield from _path_problems(f"sandbox.{field}", path, device=field == "devices")
+    for pair in sandbox.mapped:
+        for path in pair:
+            yield from _path_problems("sandbox.mapped", path, device=False)
+    if sandbox.network_of is not None and sandbox.network is not None:
+        yield Problem("sandbox.network_of", "and sandbox.network exclude each other")
     for name in sandbox.capabilities:
         if name not in CAPABILITIES:
             yield Problem("sandbox.capabilities", "is not a capability", name, "CAP_NET_RAW, …")

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from chronovisor.errors import NotFound, Unavailable
 from chronovisor.worlds.cgroups import Cgroups
+from chronovisor.worlds.container.container import PIN
 from chronovisor.worlds.container.report import ContainerReport
 from chronovisor.worlds.lines import LogLine, LogWatch
 from chronovisor.worlds.locks import Locks
@@ -189,6 +190,13 @@ class Supervisor:
         if report is None:
             raise NotFound(f"world {name!r} is not a container", hint=f"visorctl world show {name}")
         return report
+
+    def networks(self) -> dict[str, Path]:
+        """Return the pinned network namespace of every container with one, by world.
+
+        May be called in any thread.
+        """
+        return {pin.parent.name: pin for pin in sorted(self._directory.glob(f"*/{PIN}"))}
 
     def subscribe(self, callback: Callable[[World], None]) -> Callable[[], None]:
         """Have `callback` called at every change of a world's state; return what ends that."""

@@ -4,7 +4,8 @@
 be known of every NIC, `listing` what is known of its kind, `check` what that means for settings.
 """
 
+from chronovisor.clock.devices import places
 from chronovisor.clock.devices.check import check, notices, unfit
 from chronovisor.clock.devices.probe import Device, device, names
 
-__all__ = ["Device", "check", "device", "names", "notices", "unfit"]
+__all__ = ["Device", "check", "device", "names", "notices", "places", "unfit"]

@@ -1,6 +1,6 @@
-"""Every NIC of our own network namespace, with all that decides whether it can keep time."""
+"""Every NIC of our own network and of our containers, with all that decides whether it can keep time."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from chronovisor.clock.devices import links, netlink, pci
@@ -10,7 +10,9 @@ from chronovisor.clock.devices.listing import DeviceList, Quirk, shipped
 from chronovisor.clock.devices.management import Address, management
 from chronovisor.clock.devices.netlink import Netlink
 from chronovisor.clock.devices.pci import PciFunction
+from chronovisor.clock.devices.places import places
 from chronovisor.clock.devices.stamping import Stamping, stamping
+from chronovisor.errors import ToolFailed
 
 STACKED = ("bond", "bridge", "team", "vlan", "macvlan", "macvtap", "ipvlan")
 """Kinds of links that pass time stamping on, or not, to what they rest on."""
@@ -23,7 +25,8 @@ class Nic:
     `name` is empty for a PCI network controller without a network device: one that no driver has,
     or one that a VM or another namespace has. Ids are four hexadecimal digits. `function` is the
     PCI function of a physical function, `virtual_number` the number of a virtual one within that
-    of `physical_function`. `management` says why the host's own management depends on it.
+    of `physical_function`. `management` says why the host's own management depends on it, `place`
+    which container has it while the host itself has not.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Nic:
     rests_on: tuple[str, ...] = ()
     vlan_id: int | None = None
     management: str = ""
+    place: str = ""
     notices: tuple[str, ...] = ()
 
     @property
@@ -72,6 +76,7 @@ class Observed:
     stamping: Mapping[str, Stamping] = field(default_factory=dict)
     functions: Mapping[str, PciFunction] = field(default_factory=dict)
     management: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 def observe(ours: Iterable[Address] = ()) -> Observed:
@@ -89,9 +94,51 @@ def observe_some(names: Iterable[str]) -> Observed:
 
     Cheap, however many other devices there are. Raises `ToolFailed`.
     """
+    wanted = set(names)
+    here = _some(wanted)
+    missing = wanted - {link.name for link in here.links.values()}
+    return _with_containers(here, missing) if missing else here
+
+
+def _some(names: Iterable[str]) -> Observed:
     with Netlink(netlink.ROUTE) as route, Netlink(netlink.GENERIC) as generic:
         found = (links.link(route, name) for name in names)
         return _looked_at({link.index: link for link in found if link}, generic, {})
+
+
+def _everything() -> Observed:
+    with Netlink(netlink.ROUTE) as route, Netlink(netlink.GENERIC) as generic:
+        return _looked_at({link.index: link for link in links.links(route)}, generic, {})
+
+
+def _with_containers(here: Observed, names: Collection[str] | None = None) -> Observed:
+    """Return what was observed with what is in containers: these devices, or all but `lo`."""
+    for place in places():
+        try:
+            inside = place.ask(_everything if names is None else lambda: _some(names))
+        except ToolFailed:  # its container has just ended
+            continue
+        here = _joined(here, inside, str(place))
+    return here
+
+
+def _joined(here: Observed, inside: Observed, place: str) -> Observed:
+    """Return both; an index of another namespace means nothing here, so it is made one of nobody's.
+
+    What is in a container rests on nothing else: hardware alone is moved there.
+    """
+    known = dict(here.links)
+    moved = [one for one in inside.links.values() if not one.loopback]
+    for at, link in enumerate(moved, 1 + sum(index < 0 for index in known)):
+        known[-at] = replace(link, index=-at, lower=None, master=None)
+    return Observed(
+        known,
+        {**inside.drivers, **here.drivers},
+        {**inside.stamping, **here.stamping},
+        {**inside.functions, **here.functions},
+        here.management,
+        {**here.places, **{link.name: place for link in moved}},
+    )
 
 
 def _looked_at(known: Mapping[int, Link], generic: Netlink, managed: Mapping[str, str]) -> Observed:
@@ -147,6 +194,7 @@ def _nic(link: Link, observed: Observed, listed: DeviceList) -> Nic:
         rests_on=tuple(one.name for one in links.grounds(observed.links, link.index)),
         vlan_id=link.vlan_id,
         management=observed.management.get(name, ""),
+        place=observed.places.get(name, ""),
     )
     return _told(_with_pci(nic, function), listed)
 
@@ -238,5 +286,5 @@ def inventory(
     Raises `ToolFailed` where the kernel does not answer.
     """
     listed = listed or shipped()
-    found = nics(observe(), listed)
+    found = nics(_with_containers(observe()), listed)
     return found + without_device(found, functions(), listed)

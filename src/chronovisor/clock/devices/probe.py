@@ -10,6 +10,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from chronovisor.clock.devices.places import anywhere
 from chronovisor.clock.devices.stamping import CAPABILITIES, ts_info
 
 _SIOCGIFFLAGS = 0x8913
@@ -39,7 +40,12 @@ _HARDWARE = _mask("hardware-transmit", "hardware-receive", "hardware-raw-clock")
 
 
 def device(name: str) -> Device | None:
-    """Return what the kernel says of a device of this namespace, None if there is no such one."""
+    """Return what the kernel says of a device, here or in a container; None if there is none."""
+    return anywhere(lambda: _here(name))[0]
+
+
+def _here(name: str) -> Device | None:
+    """Return what the kernel says of a device of this namespace."""
     request = name.encode()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
         try:

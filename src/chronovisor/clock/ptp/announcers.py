@@ -6,6 +6,7 @@ Both multicast and unicast Announces are seen. Needs CAP_NET_RAW.
 """
 
 import asyncio
+import contextlib
 import errno
 import socket
 import time
@@ -15,6 +16,7 @@ from ipaddress import IPv4Address, IPv6Address
 from types import TracebackType
 from typing import Self
 
+from chronovisor.clock.devices.places import Place, anywhere
 from chronovisor.clock.ptp import packet_filter
 from chronovisor.clock.ptp.announce import Announce
 from chronovisor.clock.ptp.identity import ClockIdentity, PortIdentity
@@ -95,6 +97,7 @@ class Announcers:
         self._sources: OrderedDict[tuple[int, PortIdentity], AnnounceSource] = OrderedDict()
         self._socket: socket.socket | None = None
         self._index = 0
+        self._place: Place | None = None
         self._reopening: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
@@ -131,12 +134,27 @@ class Announcers:
         return None
 
     def _open(self) -> None:
-        try:
-            self._index = socket.if_nametoindex(self.device)
-        except OSError as reason:
-            raise NotFound(
-                f"network device {self.device} does not exist", hint="see `ip link` for names"
-            ) from reason
+        index, self._place = self._find()
+        if index is None:
+            text = f"network device {self.device} does not exist"
+            raise NotFound(text, hint="see `ip link` for names")
+        self._index = index
+        sock = self._listening() if self._place is None else self._place.ask(self._listening)
+        self._socket = sock
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._receive)
+
+    def _find(self) -> tuple[int | None, Place | None]:
+        """Return the device's index, and in which container it is."""
+
+        def index() -> int | None:
+            with contextlib.suppress(OSError):
+                return socket.if_nametoindex(self.device)
+            return None
+
+        return anywhere(index)
+
+    def _listening(self) -> socket.socket:
+        """Return a socket in the network of the thread that calls; it stays in there."""
         sock: socket.socket | None = None
         try:
             # With protocol 0 nothing is received before bind, so the filter misses nothing.
@@ -157,8 +175,7 @@ class Announcers:
             raise Unavailable(
                 f"cannot listen on {self.device}: {reason.strerror or reason}"
             ) from reason
-        self._socket = sock
-        asyncio.get_running_loop().add_reader(sock.fileno(), self._receive)
+        return sock
 
     def _close_socket(self) -> None:
         if self._socket is not None:
@@ -169,16 +186,13 @@ class Announcers:
     def _watch_device(self) -> None:
         """Look now and then whether the device is still the one that is listened on."""
         try:
-            if self._socket is None or socket.if_nametoindex(self.device) != self._index:
+            if self._socket is None or self._find() != (self._index, self._place):
                 self._close_socket()
                 self._open()
             if isinstance(self.trouble, NotFound):
                 self.trouble = None
         except ChronovisorError as reason:
             self.trouble = reason
-        except OSError:
-            self._close_socket()
-            self.trouble = NotFound(f"network device {self.device} does not exist any more")
         self._reopening = asyncio.get_running_loop().call_later(_REOPEN_AFTER_S, self._watch_device)
 
     def _receive(self) -> None:

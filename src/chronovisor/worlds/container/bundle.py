@@ -95,6 +95,8 @@ def _process(argv: tuple[str, ...], sandbox: Sandbox, facts: Facts) -> dict[str,
 def _mounts(sandbox: Sandbox, facts: Facts) -> list[dict[str, object]]:
     binds: dict[str, tuple[str, ...]] = dict.fromkeys((*facts.root, *sandbox.read_only), _READ_ONLY)
     binds |= dict.fromkeys(sandbox.writable, _WRITABLE)
+    sources = {inside: outside for outside, inside in sandbox.mapped}
+    binds |= dict.fromkeys(sources, _WRITABLE)
     quiet = ("nosuid", "noexec", "nodev")
     return [
         _mount("/proc", "proc", "proc", quiet),
@@ -109,7 +111,7 @@ def _mounts(sandbox: Sandbox, facts: Facts) -> list[dict[str, object]]:
         _mount("/dev/shm", "tmpfs", "shm", _TMPFS),  # of the container alone
         _mount("/tmp", "tmpfs", "tmpfs", _TMPFS),
         # What is inside of another comes after it, or it would be hidden.
-        *(_mount(path, "bind", path, binds[path]) for path in sorted(binds)),
+        *(_mount(path, "bind", sources.get(path, path), binds[path]) for path in sorted(binds)),
     ]
 
 

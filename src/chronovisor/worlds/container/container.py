@@ -22,7 +22,9 @@ from chronovisor.worlds.sandbox import Sandbox
 from chronovisor.worlds.spec import WorldSpec
 from chronovisor.worlds.state import World
 
-_PIN = "netns"
+PIN = "netns"
+"""The file in a world's directory on which its container's network namespace is mounted."""
+
 _RECORD = "loan.json"
 
 
@@ -34,7 +36,7 @@ class Container:
         self._runtimes = runtimes
         self._cgroups = cgroups
         self.name = directory.name
-        self.loan = Loan(directory / _PIN, directory / _RECORD)
+        self.loan = Loan(directory / PIN, directory / _RECORD)
 
     async def check(self, sandbox: Sandbox) -> None:
         """Raise `ToolFailed` if it could not be made as things are."""
@@ -55,6 +57,10 @@ class Container:
         runtime = find(sandbox.runtime)
         if sandbox.network is not None:
             await self.loan.lend(sandbox.network)
+        joined = self._network(sandbox)
+        if sandbox.network_of is not None and not (joined and joined.exists()):
+            text = f"the container of {sandbox.network_of}, whose network it joins, is not there"
+            raise ToolFailed(text, hint="it starts when that one runs")
         found = self._facts(
             sandbox,
             base["env"],  # type: ignore[arg-type]
@@ -151,6 +157,11 @@ class Container:
         shutil.rmtree(self._runtimes / self.name, ignore_errors=True)
         return None if not (self._runtimes / self.name).exists() else text
 
+    def _network(self, sandbox: Sandbox) -> Path | None:
+        if sandbox.network_of is not None:
+            return self._directory.with_name(sandbox.network_of) / PIN
+        return None if sandbox.network is None else self.loan.pin
+
     def _facts(
         self,
         sandbox: Sandbox,
@@ -166,7 +177,7 @@ class Container:
             user=user,
             rlimits=arrangement.rlimits,
             working_directory=working_directory,
-            network=None if sandbox.network is None else self.loan.pin,
+            network=self._network(sandbox),
         )
 
 

@@ -30,7 +30,7 @@ def gather(
     """
     missing = [
         path
-        for path in (*sandbox.writable, *sandbox.read_only)
+        for path in (*sandbox.writable, *sandbox.read_only, *(one for one, _ in sandbox.mapped))
         if not os.path.exists(path)  # noqa: PTH110
     ]
     devices = []
