@@ -22,7 +22,7 @@ from typing import Any
 
 from bench.result import Row, progress, row
 from chronovisor.net.intent import Intent, build, changed
-from chronovisor.net.marks import GATEWAY_MAC, ROUTE_PROTOCOL
+from chronovisor.net.marks import GATEWAY_MAC, METADATA_IPV6, ROUTE_PROTOCOL
 from chronovisor.net.wiring import Wiring, drift
 from chronovisor.net.wiring.netlink import link as links
 from chronovisor.net.wiring.netlink import message as m
@@ -117,9 +117,19 @@ def _inside(what: str, count: str) -> dict[str, Any]:
             check=True,
         )
     finally:
+        _remove_taps(name)
         subprocess.run(["ip", "netns", "delete", name], check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def _remove_taps(namespace: str) -> None:
+    """Remove the taps and wait for it: the kernel else does it while the next part is measured."""
+    listed = ["ip", "-json", "-n", namespace, "link", "show", "type", "tun"]
+    shown = subprocess.run(listed, capture_output=True, check=True).stdout
+    lines = [f"link set {one['ifname']} group 7" for one in json.loads(shown)]
+    text = "\n".join([*lines, "link delete group 7"]) + "\n"
+    subprocess.run(["ip", "-n", namespace, "-batch", "-"], input=text, text=True, check=True)
 
 
 def _port(number: int) -> dict[str, Any]:
@@ -226,10 +236,9 @@ def _steps(number: int) -> tuple[list[str], list[str]]:
     switches += [f"net.ipv6.conf.{tap}.{name}={one}" for name, one in ipv6.items()]
     switches.append(f"net.ipv4.neigh.{tap}.proxy_delay=0")
     lines = [f"link set {tap} mtu 1500 address {GATEWAY_MAC} addrgenmode none"]
-    lines += [f"link set {tap} up", f"address add 169.254.169.254/32 dev {tap} noprefixroute"]
-    for address in ("10.0.0.1/8", "2001:db8::1/64 nodad", "fe80::a9fe:a9fe/64 nodad"):
-        lines.append(f"address add {address} dev {tap} noprefixroute")
-    lines.append(f"address add fe80::1/64 dev {tap} nodad")
+    addresses = ("169.254.169.254/32", "10.0.0.1/8", "2001:db8::1/64 nodad")
+    lines += [f"address add {address} dev {tap} noprefixroute" for address in addresses]
+    lines += [f"address add {METADATA_IPV6}/64 dev {tap} nodad", f"link set {tap} up"]
     for address in (four, six):
         lines.append(f"neighbour replace {address} lladdr {value['mac']} dev {tap} nud permanent")
         lines.append(f"route add {address} dev {tap} proto {ROUTE_PROTOCOL}")

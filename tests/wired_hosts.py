@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from chronovisor.net.marks import GATEWAY_LINK_LOCAL
+
 DRIVER = Path(__file__).parent / "functional/net_wiring/wiring_process.py"
 PROBE = Path(__file__).parent / "functional/net_wiring/probe.py"
 DEADLINE_S = 20.0
@@ -184,7 +186,7 @@ class Host:
                 f"address add {low[1]}/128 dev eth0 nodad",  # as DHCPv6 gives it: RFC 8415
                 "link set eth0 up",
                 "route add default via 10.5.0.1",
-                "route add ::/0 via fe80::1 dev eth0",
+                f"route add ::/0 via {GATEWAY_LINK_LOCAL} dev eth0",
             ]
         )
         return vm

@@ -167,7 +167,7 @@ def test_what_no_port_claims_is_closed_and_its_address_is_free_again(host: VmHos
     host.add("vm2", 2)
     host.until_wired("vm1", "vm2")
     assert str(first.lease().address) == ADDRESSES[1][0]
-    for target in (ADDRESSES[2][0], "10.5.0.1", "fe80::1%eth0"):
+    for target in (ADDRESSES[2][0], "10.5.0.1", "fe80::a9fe:a9fe%eth0"):
         assert ping(unknown, target, 1) == [0]
     host.do("net", "port", "remove", "vm1")
     host.until_same()

@@ -21,8 +21,14 @@ A VM that moves to another host keeps its gateway's MAC in its neighbour cache; 
 everywhere that entry stays true. Locally administered (IEEE 802-2014 section 8.4).
 """
 
-GATEWAY_LINK_LOCAL = IPv6Address("fe80::1")
-"""The router that VMs see by IPv6, on every tap of every host; for the same reason."""
-
 METADATA_IPV4 = IPv4Address("169.254.169.254")
 METADATA_IPV6 = IPv6Address("fe80::a9fe:a9fe")
+
+GATEWAY_LINK_LOCAL = METADATA_IPV6
+"""The router that VMs see by IPv6, on every tap of every host; for the same reason.
+
+One address for both: what an address costs the kernel grows with the number of taps that have one.
+"""
+
+FORMER_LINK_LOCAL = IPv6Address("fe80::1")
+"""The router of development versions of 0.1.0; stays on a tap that has it, for its running VM."""

@@ -170,7 +170,7 @@ FAULTS: dict[str, Fault] = {
         vm(2, "link set eth0 down"), "device", ("tap2 has no carrier",),
         undo=vm(2, "link set eth0 up", "route add default via 10.5.0.1",
                 f"address replace {VM2[1]}/128 dev eth0 nodad",
-                "route add ::/0 via fe80::1 dev eth0"), stops=True,
+                "route add ::/0 via fe80::a9fe:a9fe dev eth0"), stops=True,
     ),
     "MTU too small": Fault(
         ip("link set tap2 mtu 1280"), "device", ("MTU of tap2 is 1280", "1500")

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from chronovisor.net.intent import build
-from chronovisor.net.marks import GATEWAY_MAC, ROUTE_PROTOCOL
+from chronovisor.net.marks import (
+    FORMER_LINK_LOCAL,
+    GATEWAY_LINK_LOCAL,
+    GATEWAY_MAC,
+    ROUTE_PROTOCOL,
+)
 from chronovisor.net.settings import RateLimit
 from chronovisor.net.wiring.actions import (
     Action,
@@ -23,10 +28,15 @@ from chronovisor.net.wiring.actions import (
     SetSwitch,
 )
 from chronovisor.net.wiring.limits import bucket, queue_device
-from chronovisor.net.wiring.netlink.address import KERNEL_LINK_LOCAL, DeviceAddress
+from chronovisor.net.wiring.netlink.address import (
+    KERNEL_LINK_LOCAL,
+    NO_DAD,
+    NO_PREFIX_ROUTE,
+    DeviceAddress,
+)
 from chronovisor.net.wiring.netlink.link import Link
 from chronovisor.net.wiring.netlink.neighbour import Neighbour
-from chronovisor.net.wiring.netlink.route import Route
+from chronovisor.net.wiring.netlink.route import SCOPE_LINK, Route
 from chronovisor.net.wiring.netlink.traffic import HANDLE, Qdisc
 from chronovisor.net.wiring.observed import IPV6_FORWARDING, Observed, proxy_delay
 from chronovisor.net.wiring.plan import Plan, plan
@@ -42,7 +52,7 @@ def wanted(*numbers: int, **more: object) -> dict[str, Tap]:
             "mtu": 1400,
             "subnets": [
                 {"prefix": "10.5.0.0/16", "gateway": "10.5.0.1"},
-                {"prefix": "2001:db8:5::/64", "gateway": "fe80::1"},
+                {"prefix": "2001:db8:5::/64", "gateway": "2001:db8:5::fe"},
             ],
         }
     }
@@ -95,7 +105,8 @@ def after(actions: Sequence[Action], observed: Observed) -> Observed:
                 given = {key: value for key, value in said.items() if value is not None}
                 links[change.index] = replace(link, **given)  # type: ignore[arg-type]  # by name
             case AddAddress(address=one):
-                addresses.setdefault(one.index, []).append(one)
+                others = [it for it in addresses.get(one.index, []) if it.address != one.address]
+                addresses[one.index] = [*others, one]
             case RemoveAddress(address=one):
                 addresses[one.index].remove(one)
             case AddRoute(route=one, replace=over):
@@ -146,7 +157,7 @@ def test_a_plan_carried_out_leaves_nothing_to_do() -> None:
     assert (tap.up, tap.mtu, tap.mac) == (True, 1400, GATEWAY_MAC)
     assert there.switches[proxy_delay("tap1")] == "0"
     assert {str(one.address) for one in there.addresses[101]} == {
-        "10.5.0.1", "169.254.169.254", "fe80::1", "fe80::a9fe:a9fe",
+        "10.5.0.1", "169.254.169.254", "2001:db8:5::fe", "fe80::a9fe:a9fe",
     }  # fmt: skip
 
 
@@ -155,12 +166,40 @@ def test_a_port_may_be_wanted_before_its_tap() -> None:
     assert made == Plan(waiting=frozenset({"p1"}))
 
 
+def test_a_link_local_gateway_is_one_more_address_unless_it_is_ours() -> None:
+    for gateway, count in (("fe80::2", 2), ("fe80::a9fe:a9fe", 1)):
+        subnet = {"prefix": "2001:db8:5::/64", "gateway": gateway}
+        port = {"device": "tap1", "mac": "02:00:00:00:00:01", "network": "n", "addresses": []}
+        intent = build({"host/net/networks/n": {"subnets": [subnet]}, "host/net/ports/p": port})
+        assert not intent.refused
+        there = taps(intent)["tap1"].addresses
+        assert {str(one.address) for one in there} == {"fe80::a9fe:a9fe", gateway}
+        assert len(there) == count
+        assert [one.on_link for one in there].count(True) == 1
+
+
+def test_the_router_of_an_older_layout_stays_and_the_prefix_has_its_route() -> None:
+    there = wired(1)
+    flags = NO_DAD | NO_PREFIX_ROUTE
+    old = DeviceAddress(101, FORMER_LINK_LOCAL, 64, NO_DAD, SCOPE_LINK, ROUTE_PROTOCOL)
+    ours = next(one for one in there.addresses[101] if one.address == GATEWAY_LINK_LOCAL)
+    rest = [one for one in there.addresses[101] if one is not ours]
+    before = replace(there, addresses={101: (*rest, old, replace(ours, flags=flags))})
+    made = plan(wanted(1), before, clean=True)
+    (action,) = made.actions
+    assert isinstance(action, AddAddress)
+    assert action.address == ours
+    assert plan(wanted(1), after(made.actions, before), clean=True) == Plan()
+    gone = plan({}, before, clean=True).actions
+    assert old in [one.address for one in gone if isinstance(one, RemoveAddress)]
+
+
 def test_the_tap_comes_up_after_its_settings_and_before_its_routes() -> None:
     made = plan(wanted(1), seen(raw(1)), clean=False)
     names = kinds(made)
     ups = [n for n, one in enumerate(made.actions) if isinstance(one, ChangeLink) and one.change.up]
-    assert names.index("SetSwitch") < names.index("ChangeLink") < ups[0]
-    assert ups[0] < names.index("AddAddress") < names.index("SetNeighbour")
+    assert names.index("SetSwitch") < names.index("ChangeLink") < names.index("AddAddress")
+    assert names.index("AddAddress") < ups[0] < names.index("SetNeighbour")
     assert names[-2:] == ["AddRoute", "AddRoute"]
 
 

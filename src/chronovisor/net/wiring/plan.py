@@ -7,7 +7,7 @@ is wanted: a start with half of the settings read would cut off the other half's
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from chronovisor.net.marks import GATEWAY_MAC, ROUTE_PROTOCOL
+from chronovisor.net.marks import FORMER_LINK_LOCAL, GATEWAY_MAC, ROUTE_PROTOCOL
 from chronovisor.net.settings import RateLimit
 from chronovisor.net.wiring import limits
 from chronovisor.net.wiring.actions import (
@@ -81,7 +81,7 @@ def plan(taps: Mapping[str, Tap], observed: Observed, *, clean: bool) -> Plan:
     actions: list[Action] = list(_host(ready, observed))
     if clean:
         actions += _leftovers(taps, ready, observed)
-    for step in (_switches, _links, _limits, _addresses, _neighbours, _routes):
+    for step in (_switches, _settings, _addresses, _up, _limits, _neighbours, _routes):
         for tap, link in ready:
             actions += step(tap, link, observed)
     warnings: dict[str, str] = {}
@@ -134,7 +134,7 @@ def _switches(tap: Tap, link: Link, observed: Observed) -> Iterator[Action]:
             yield SetSwitch(ipv6_switch(tap.device, name), str(value), why, tap.port)
 
 
-def _links(tap: Tap, link: Link, _: Observed) -> Iterator[Action]:
+def _settings(tap: Tap, link: Link, _: Observed) -> Iterator[Action]:
     automatic = bool(link.ipv6) and link.ipv6_mode != GENERATE_NO_ADDRESS
     change = LinkChange(
         link.index,
@@ -145,6 +145,10 @@ def _links(tap: Tap, link: Link, _: Observed) -> Iterator[Action]:
     )
     if change != LinkChange(link.index):
         yield ChangeLink(tap.device, change, f"port {tap.port} needs it", tap.port)
+
+
+def _up(tap: Tap, link: Link, _: Observed) -> Iterator[Action]:
+    """Yield what brings a tap up, after its addresses: the kernel then routes to all at once."""
     if not link.up:
         change = LinkChange(link.index, up=True)
         yield ChangeLink(tap.device, change, "it is down", tap.port)
@@ -160,19 +164,28 @@ def _limits(tap: Tap, link: Link, observed: Observed) -> Iterator[Action]:
 def _addresses(tap: Tap, link: Link, observed: Observed) -> Iterator[Action]:
     there = observed.addresses.get(link.index, ())
     wanted = [_device_address(one, link.index) for one in tap.addresses]
-    known = {(one.address, one.prefix_length, one.protocol): one for one in there}
+    known = {_essence(one) for one in there}
     for one in wanted:
-        if (one.address, one.prefix_length, one.protocol) not in known:
+        if _essence(one) not in known:
             yield AddAddress(tap.device, one, "the host's end of the tap", tap.port)
     keep = {(one.address, one.prefix_length) for one in wanted}
     for other in there:
         if (other.address, other.prefix_length) in keep:
             continue
+        if other.address == FORMER_LINK_LOCAL and tap.speaks_ipv6:
+            continue  # its VM has a router there, learned or set by hand, as long as it runs
         if other.protocol == ROUTE_PROTOCOL:
             yield RemoveAddress(tap.device, other, "its network has it no more", tap.port)
         elif other.protocol == addresses.KERNEL_LINK_LOCAL:
             why = "the kernel made it up; a router with two names confuses VMs that move"
             yield RemoveAddress(tap.device, other, why, tap.port)
+
+
+def _essence(one: DeviceAddress) -> tuple[object, ...]:
+    """Return what must be right of an address; of IPv4 the kernel changes no flags later."""
+    six = one.address.version == 6
+    without_route = bool(one.flags & addresses.NO_PREFIX_ROUTE) if six else None
+    return one.address, one.prefix_length, one.protocol, without_route
 
 
 def _device_address(one: TapAddress, index: int) -> DeviceAddress:

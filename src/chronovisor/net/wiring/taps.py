@@ -6,14 +6,18 @@ device (ip-sysctl, `proxy_ndp`), which would be one entry for every pair of VMs.
 an IPv6 host takes nothing for on-link that a router advertisement does not name as such (RFC 5942
 section 4, RFC 4861 section 6.3.4), and addresses of DHCPv6 say nothing about the link (RFC 8415
 section 18.2.10.1). So prefixes are advertised without the on-link flag and VMs send everything to
-their router, fe80::1 on every tap.
+their router, one link-local address on every tap, which is that of the metadata service too.
+
+An IPv6 address on each of many taps is the dearest thing here: the kernel looks through all
+addresses of the host for each that comes, and has the routes of equal ones in one chain. So a tap
+has as few of them as possible.
 """
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
 from chronovisor.net.intent import Intent
-from chronovisor.net.marks import GATEWAY_LINK_LOCAL, METADATA_IPV4, METADATA_IPV6
+from chronovisor.net.marks import GATEWAY_LINK_LOCAL, METADATA_IPV4
 from chronovisor.net.settings import Network, Port, RateLimit
 
 Address = IPv4Address | IPv6Address
@@ -113,8 +117,8 @@ def taps(intent: Intent) -> dict[str, Tap]:
 def _addresses(network: Network, versions: set[int]) -> list[TapAddress]:
     """Return the host's addresses on a tap.
 
-    With the prefix's length, directed broadcasts end at the host. Of link-local addresses one
-    must bring its prefix's route, or the host could not answer a VM's.
+    With the prefix's length, directed broadcasts of IPv4 end at the host. Of link-local addresses
+    one must bring its prefix's route, or the host could not answer a VM's.
     """
     found = [
         TapAddress(subnet.gateway, subnet.prefix.prefixlen)
@@ -125,7 +129,6 @@ def _addresses(network: Network, versions: set[int]) -> list[TapAddress]:
         found.append(TapAddress(METADATA_IPV4, 32))
     if 6 in versions:
         found.append(TapAddress(GATEWAY_LINK_LOCAL, 64, on_link=True))
-        found.append(TapAddress(METADATA_IPV6, 64))
         found += [
             TapAddress(subnet.gateway, 64)
             for subnet in network.subnets
