@@ -22,7 +22,7 @@ def inside() -> Iterator[tuple[str, ...]]:
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
         subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-        yield ("ip", "netns", "exec", name)
+        yield ("nsenter", f"--net=/run/netns/{name}", "--")  # `ip netns exec` hides the cgroups
     finally:
         subprocess.run(["ip", "netns", "delete", name], check=True)
 

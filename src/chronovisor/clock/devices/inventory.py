@@ -1,4 +1,4 @@
-"""Every NIC of our own network and of our containers, with all that decides whether it can keep time."""
+"""Every NIC of our network and of our containers, with all that decides whether it keeps time."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
