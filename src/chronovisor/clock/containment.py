@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from chronovisor.clock import devices
-from chronovisor.clock.plan import DAEMONS
+from chronovisor.clock.plan import DAEMONS, Action, RestartDaemon, StopDaemon, Wanted
 from chronovisor.clock.sandboxes import Host
 from chronovisor.clock.settings import Containment, SystemTime
 from chronovisor.errors import Problem, ToolFailed, Unavailable
-from chronovisor.worlds import WorldSpec
+from chronovisor.worlds import State, Supervisor, World, WorldSpec
 from chronovisor.worlds.container.bundle import ROOT
 from chronovisor.worlds.container.runtime import find
 
@@ -54,6 +54,46 @@ class Surroundings:
                 self._phcs.pop(name, None)
         phcs = {name: self._phcs[name] for name in names if name in self._phcs}
         return Host(self._directory, phcs, _programs(), _chrony_user())
+
+
+def astray(goal: Wanted, supervisor: Supervisor) -> dict[str, str]:
+    """Return why daemons cannot go on without a restart, by name: their NIC is not where they are.
+
+    One that was unplugged and came back is the host's, and has another clock than before.
+    """
+    worlds = {world.name: world for world in supervisor.worlds() if _runs(world)}
+    lent = {
+        nic.name: daemon.spec.name
+        for daemon in goal.daemons
+        if daemon.spec.sandbox and daemon.spec.sandbox.network and daemon.spec.name in worlds
+        for nic in daemon.spec.sandbox.network.nics
+        if worlds[daemon.spec.name].sandboxed
+    }
+    outside = sorted(lent.keys() & set(devices.names()))
+    if not outside:
+        return {}
+    reason = f"{outside[0]} came back, and its container has not got it"
+    hit = {lent[name] for name in outside} | ({"phc2sys"} & worlds.keys())
+    return dict.fromkeys(sorted(hit), reason)
+
+
+def possible_without_device(action: Action) -> Action:
+    """Return what is done in an action's place while a device is gone.
+
+    A container that has lost its NIC cannot be made anew. What is to restart must not go on as it
+    was, for another is about to set the clock: it ends, and starts once the NIC is there.
+    """
+    if not isinstance(action, RestartDaemon):
+        return action
+    sandbox = action.spec.sandbox
+    if sandbox is None or sandbox.network is None or not sandbox.network.nics:
+        return action
+    return StopDaemon(action.spec.name, f"its device is gone, and {action.reason}")
+
+
+def _runs(world: World) -> bool:
+    # The state is told a moment after the end, when NICs are back already
+    return world.state is State.RUNNING and Path(f"/proc/{world.pid}").exists()
 
 
 def _programs() -> dict[str, str]:

@@ -151,7 +151,8 @@ class ClockPlane:
             addresses=await asyncio.to_thread(addresses.observe, devices_with_addresses),
             # A rate of 0 is that of a clock which nobody has set since the boot
             rate_text=chronyd.drift_text(rate_ppb) if rate_ppb else None,
-            stuck=daemons.stuck(self._supervisor, DAEMONS),
+            stuck=daemons.stuck(self._supervisor, DAEMONS)
+            | containment.astray(goal, self._supervisor),
         )
 
     async def _reconcile_for_ever(self) -> None:
@@ -208,7 +209,7 @@ class ClockPlane:
             return []
         hindered = self._engine.chosen(self._settings).worlds
         return [
-            action
+            containment.possible_without_device(action)
             for action in actions
             if not (isinstance(action, StartDaemon) and action.spec.name in hindered)
             and not (isinstance(action, ReviveDaemon) and action.name in hindered)

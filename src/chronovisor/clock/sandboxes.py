@@ -18,7 +18,7 @@ from chronovisor.clock.catalogue import Catalogue
 from chronovisor.clock.chrony import daemon as chronyd
 from chronovisor.clock.linuxptp.options import HARDWARE_STAMPING, ptp4l_options, stamping
 from chronovisor.clock.plan import SANDBOXED, Wanted, WantedDaemon
-from chronovisor.clock.settings import Containment, DeviceType, PtpPort, SystemTime, Transport
+from chronovisor.clock.settings import Containment, PtpPort, SystemTime, Transport
 from chronovisor.worlds import Nic, OwnNetwork, Sandbox, WorldSpec
 
 SPEAKERS = ("ptp4l", "ptpd")
@@ -51,16 +51,6 @@ class Host:
         return self.directory / "phc2sys"
 
 
-def own_network(settings: SystemTime) -> bool:
-    """Return whether the daemon that speaks PTP has a network of its own.
-
-    One process has one network: beside a virtual_nic, which stays with the host, all ports do.
-    """
-    ports = settings.ptp_config.active_ports()
-    passed = [port.device_type is DeviceType.PCI_PASSTHRU_NIC for port in ports]
-    return settings.sandbox is Containment.CRX and bool(passed) and all(passed)
-
-
 def contained(goal: Wanted, settings: SystemTime, catalogue: Catalogue, host: Host) -> Wanted:
     """Return what should run, each daemon in its sandbox where the settings ask for one.
 
@@ -69,7 +59,7 @@ def contained(goal: Wanted, settings: SystemTime, catalogue: Catalogue, host: Ho
     if settings.sandbox is Containment.NONE:
         return goal
     daemons = tuple(_contained(daemon, settings, catalogue, host) for daemon in goal.daemons)
-    return replace(goal, daemons=daemons, addresses=() if own_network(settings) else goal.addresses)
+    return replace(goal, daemons=daemons, addresses=() if settings.own_network else goal.addresses)
 
 
 def _contained(
@@ -136,7 +126,7 @@ def _clock_rights(daemon: WantedDaemon) -> tuple[str, ...]:
 
 def _phc2sys(daemon: WantedDaemon, settings: SystemTime, host: Host) -> Sandbox:
     joins = "-a" in daemon.spec.argv  # it looks up the clock of each of ptp4l's NICs
-    own = own_network(settings)
+    own = settings.own_network
     return Sandbox(
         read_only=(str(host.directory),),  # its file, and ptp4l's socket
         mapped=((str(host.sockets), SOCKETS_INSIDE),),
@@ -188,7 +178,7 @@ def _nodes(settings: SystemTime, host: Host) -> tuple[str, ...]:
 
 
 def _network(settings: SystemTime) -> OwnNetwork | None:
-    if not own_network(settings):
+    if not settings.own_network:
         return None
     return OwnNetwork(tuple(_nic(port) for port in settings.ptp_config.active_ports()))
 

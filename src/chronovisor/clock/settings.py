@@ -308,6 +308,18 @@ class SystemTime(_Settings):
         return self
 
     @property
+    def own_network(self) -> bool:
+        """Return whether the daemon that speaks PTP has a network of its own, with its NICs in it.
+
+        One process has one network: beside a virtual_nic, which stays with the host, all ports do.
+        """
+        passed = [
+            port.device_type is DeviceType.PCI_PASSTHRU_NIC
+            for port in self.ptp_config.active_ports()
+        ]
+        return self.sandbox is Containment.CRX and bool(passed) and all(passed)
+
+    @property
     def falls_back(self) -> bool:
         """Return whether NTP takes over while PTP is lost."""
         return self.enabled and self.protocol is Protocol.PTP and self.fallback.enabled

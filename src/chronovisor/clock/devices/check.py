@@ -6,6 +6,7 @@ works, with a notice; a listed one that lacks it is refused with what is known o
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from chronovisor.clock.devices import inventory, pci
 from chronovisor.clock.devices.inventory import Nic
@@ -29,6 +30,8 @@ def check(settings: SystemTime, listed: DeviceList | None = None) -> list[Proble
     listed = listed or shipped()
     ports = _ports(settings)
     seen = {port.device: device(port.device) for _, port in ports}
+    if settings.own_network:  # a container brings its NICs up itself
+        seen = {name: found and replace(found, up=True) for name, found in seen.items()}
     known = _looked_at(ports, listed)
     problems: list[Problem] = []
     for where, port in ports:
