@@ -66,6 +66,7 @@ class SystemClock:
         )
         self.observer = NtpObserver(self.paths.socket, self._news.set)
         self.last_ntp_sync_ns: int | None = None
+        self._ntp_available = False
 
     @property
     def owner(self) -> Owner:
@@ -156,6 +157,9 @@ class SystemClock:
         self.decision, record = decide(
             Policy.of(self._settings), self._ptp(), ntp, self._writers(), self._record, now_s
         )
+        if ntp.available is not self._ntp_available:
+            self._ntp_available = ntp.available
+            self._publish("clock.ntp", {"available": ntp.available, "reason": ntp.reason})
         if self.owner is Owner.NTP and ntp.available:
             self.last_ntp_sync_ns = time.time_ns()
         if record.since_s != self._record.since_s or not record.since_ns:

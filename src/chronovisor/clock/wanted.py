@@ -13,7 +13,12 @@ LOCK = "system-clock"
 """Held by whatever process may set the system clock, for as long as it lives. The plan's order
 keeps them apart; this does where a plan is late or a process is not what it should be."""
 
-_FIRST_STEP = "first_step_threshold"
+MAX_RATE_PPB = 500_000
+"""How far a clock that has been right is taken from its nominal rate: as far as the kernel's own
+adjtime(3) and chronyd as the only source take it. linuxptp alone would turn any offset into a rate
+within a second: a clock that comes back from NTP 1 ms off would run 1,000 ppm wrong."""
+
+_QUIET: Options = {"first_step_threshold": 0, "max_frequency": MAX_RATE_PPB}
 
 
 def wanted(
@@ -41,7 +46,7 @@ def _ptp(settings: SystemTime, engine: Engine, *, steers: bool, may_step: bool) 
     """Return PTP's part. A daemon that may not set the clock goes on measuring.
 
     What may step a clock at its start no longer does so once the clock has been right: a clock that
-    runs is slewed. The generation stays that of the full text, so a clock that has come right
+    runs is slewed, and not fast. The generation stays that of the full text, so a clock that has come right
     restarts nothing.
     """
     full = engine.wanted(settings, steers=steers)
@@ -55,10 +60,10 @@ def _ptp(settings: SystemTime, engine: Engine, *, steers: bool, may_step: bool) 
 
 
 def _never_stepping(settings: SystemTime) -> SystemTime:
-    """Return settings with which no start steps the clock, unless an option says otherwise."""
+    """Return settings with which no start moves the clock much, unless an option says otherwise."""
     options = settings.options
     quiet: dict[str, Options] = {
-        name: {_FIRST_STEP: 0} | getattr(options, name) for name in ("ptp4l", "phc2sys")
+        name: _QUIET | getattr(options, name) for name in ("ptp4l", "phc2sys")
     }
     quiet["ptpd"] = {"clock:no_reset": True} | options.ptpd
     return settings.model_copy(update={"options": options.model_copy(update=quiet)})

@@ -67,6 +67,8 @@ def test_a_clock_that_has_been_right_is_not_stepped_and_nothing_restarts(stamps:
     for name, one in later.items():
         assert one.spec.generation == first[name].spec.generation
         assert ("first_step_threshold 0.0\n" in one.text) is (name == steering)
+        assert ("max_frequency 500000\n" in one.text) is (name == steering)
+    assert all("max_frequency" not in one.text for one in first.values())
     assert all("first_step_threshold" not in one.text for one in first.values())
 
 
