@@ -22,6 +22,7 @@ from vm_hosts import VmHost, vm_host, web
 
 SIZES = (100, 1000, 3000)
 DEADLINE_S = 300.0
+EXPLAINED = 15
 STEADY_S = 25.0
 """Longer than visord's own comparisons are apart, so that two of them are in it."""
 
@@ -49,6 +50,7 @@ def _rows(host: VmHost, ports: int) -> list[Row]:
         wired_s = time.perf_counter() - began
     with _Asking(host) as steady:
         time.sleep(STEADY_S)
+    explained_ms = [_explained_ms(host, one, ports) for one in range(1, EXPLAINED + 1)]
     host.visord.stop(signal.SIGKILL)
     began = time.perf_counter()
     host.visord.start()
@@ -60,8 +62,16 @@ def _rows(host: VmHost, ports: int) -> list[Row]:
         row(f"killed and started until all is known again, {of}", again_s, "s"),
         row(f"longest answer while they are added, {of}", max(asking.took_ms), "ms"),
         row(f"longest answer afterwards, {of}", max(steady.took_ms), "ms", note=_median(steady)),
+        row(f"net explain from port to port, p50, {of}", statistics.median(explained_ms), "ms"),
         row(f"resident memory of visord, {of}", _resident_mib(host), "MiB"),
     ]
+
+
+def _explained_ms(host: VmHost, source: int, target: int) -> float:
+    question = {"to": f"vm{target}", "from": f"vm{source}", "service": "tcp/443"}
+    began = time.perf_counter()
+    host.client.get("/v1/net/explain", **question)
+    return (time.perf_counter() - began) * 1e3
 
 
 def _stored(took_s: float) -> str:
