@@ -4,8 +4,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from chronovisor.clock.chrony import daemon as chronyd
+from chronovisor.clock.chrony.history import hand_over
 from chronovisor.clock.containment import make_ready
 from chronovisor.clock.plan import (
+    HandOverHistory,
     HandOverRate,
     RestartDaemon,
     ReviveDaemon,
@@ -20,7 +23,13 @@ _DELETED = " (deleted)"
 
 
 async def apply(
-    action: StartDaemon | RestartDaemon | ReviveDaemon | StopDaemon | WriteFile | HandOverRate,
+    action: StartDaemon
+    | RestartDaemon
+    | ReviveDaemon
+    | StopDaemon
+    | WriteFile
+    | HandOverRate
+    | HandOverHistory,
     supervisor: Supervisor,
 ) -> None:
     """Do one action. Raises `Unavailable` or `ToolFailed` where it cannot be done."""
@@ -30,6 +39,9 @@ async def apply(
         case HandOverRate(path, text):
             if path.parent.is_dir():  # its user's own, and made by the daemon at its first start
                 write(path, text)
+        case HandOverHistory(server, directory):
+            if _measures_only(supervisor):
+                await hand_over(server, directory)
         case StartDaemon(spec) | RestartDaemon(spec):
             make_ready(spec)
             await supervisor.ensure(spec)
@@ -37,6 +49,16 @@ async def apply(
             await supervisor.restart(name)
         case StopDaemon(name, reason):
             await supervisor.stop(name, reason)
+
+
+def _measures_only(supervisor: Supervisor) -> bool:
+    """Return whether the chronyd that runs leaves the clock alone."""
+    return any(
+        world.name == chronyd.WORLD
+        and world.state is State.RUNNING
+        and chronyd.MEASURES_ONLY in world.argv
+        for world in supervisor.worlds()
+    )
 
 
 def write(path: Path, text: str) -> None:
@@ -74,7 +96,7 @@ def stuck(supervisor: Supervisor, names: Iterable[str]) -> dict[str, str]:
     """Return why daemons cannot go on without a restart, by name.
 
     A NIC that was unplugged and came back has another clock, and a daemon that had opened the one
-    before goes on setting what is gone. Its open files tell (/proc/PID/fd, proc(5)).
+    before cannot be left to find that out in time. Its open files tell (/proc/PID/fd, proc(5)).
     """
     found = {}
     for world in supervisor.worlds():

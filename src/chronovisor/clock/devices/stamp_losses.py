@@ -12,6 +12,8 @@ import socket
 import struct
 from collections.abc import Callable
 
+from chronovisor.clock.devices.places import anywhere
+
 _SIOCETHTOOL = 0x8946
 _GET_STRINGS, _GET_STATS, _GET_SET_INFO = 0x1B, 0x1D, 0x37
 _STATISTICS = 1  # ETH_SS_STATS
@@ -28,7 +30,14 @@ READ_S = 1.0
 
 
 def lost_stamps(device: str) -> int | None:
-    """Return how many transmit stamps the driver has lost, None where it does not count them."""
+    """Return how many transmit stamps the driver has lost, None where it does not count them.
+
+    The device may be in a container.
+    """
+    return anywhere(lambda: _here(device))[0]
+
+
+def _here(device: str) -> int | None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
         try:
             return _lost(channel, device.encode())
