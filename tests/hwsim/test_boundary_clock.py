@@ -11,6 +11,8 @@ from hwsim.devices import OWN, Nic, Port
 from hwsim.ptp import grandmaster, ptp4l
 from hwsim.rendered import end, first_state, follow, serving, until_state
 
+pytestmark = pytest.mark.long
+
 LIMIT_NS = 10_000
 TELECOM = ProfileName.G_8275_1
 GOAL_S = 0.6

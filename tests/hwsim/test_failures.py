@@ -21,6 +21,8 @@ from hwsim.hosts import Host, host_in, kill, settings
 from hwsim.ptp import UDP_E2E, grandmaster
 from visords import short_directory, until
 
+pytestmark = pytest.mark.long
+
 BEHIND_NS = 3 * 10**9
 LIMIT_NS = 10_000
 """System clock to grandmaster when all is well."""

@@ -12,6 +12,8 @@ from hwsim.devices import Nic
 from hwsim.ptp import grandmaster
 from hwsim.rendered import follow, serving
 
+pytestmark = pytest.mark.long
+
 LIMIT_NS = 5_000
 CABLE_NS = 300
 """60 m; 802.1AS takes more than 800 ns for something else than a cable."""

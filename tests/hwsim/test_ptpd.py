@@ -13,6 +13,8 @@ from hwsim.hosts import Host, host_in, kill, settings
 from hwsim.ptp import UDP_E2E, grandmaster
 from visords import short_directory, until
 
+pytestmark = pytest.mark.long
+
 LIMIT_NS = 5_000_000
 """System clock to grandmaster with time stamps of programs that wait for a processor of the guest,
 itself a program of a busy machine: 2 ms were seen."""
