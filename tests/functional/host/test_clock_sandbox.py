@@ -40,6 +40,10 @@ class Site:
         for name in (self.host, self.master):
             subprocess.run(["ip", "netns", "add", name], check=True)
             subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        self.cable()
+
+    def cable(self) -> None:
+        """Plug both NICs in, new ones if there were others before."""
         peer = ("peer", "name", "gm0", "netns", self.master)
         words = ("link", "add", "nic0", "netns", self.host, "type", "veth", *peer)
         subprocess.run(["ip", *words], check=True)
@@ -166,6 +170,17 @@ def test_a_passed_through_nic_is_lent_for_as_long_as_it_is_wanted(
         one["local"] for one in before["addr_info"] if one["family"] == "inet"
     ]
     assert after["address"] == before["address"]
+
+
+def test_a_nic_that_was_unplugged_goes_in_again(visord: Visord, site: Site) -> None:
+    visord.set(**settings("pci_passthru_nic"))
+    tracking(visord)
+    pid = world(visord)["pid"]
+    subprocess.run(["ip", "-n", site.master, "link", "delete", "gm0"], check=True)
+    visord.until_status("its loss is seen", lambda now: now["state"] == "faulty")
+    site.cable()
+    until("another has it", lambda: not site.nic() and world(visord)["pid"] not in (None, pid))
+    tracking(visord)
 
 
 def test_addresses_of_the_settings_are_those_in_the_container(visord: Visord) -> None:
