@@ -4,8 +4,10 @@ A question is asked inside of a namespace by a thread that enters it and ends (s
 calling thread alone). Sockets that were opened there stay there.
 """
 
+import contextlib
 import ctypes
 import os
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -87,6 +89,41 @@ def look_into(networks: Callable[[], Mapping[str, Path]]) -> None:
 def places() -> list[Place]:
     """Return the networks of all containers, by name."""
     return [Place(world, pin) for world, pin in sorted(_networks().items())]
+
+
+class Channels:
+    """A socket in each container's network, kept for questions that are asked often; thread-safe.
+
+    It asks where it was made, so nobody has to enter the namespace again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[Place, tuple[tuple[int, int], socket.socket]] = {}
+
+    def all(self) -> list[socket.socket]:
+        """Return one socket for each network there is; those of networks that ended are dropped.
+
+        Who still uses one keeps it: it closes with the last who knows it.
+        """
+        with self._lock:
+            there = places()
+            self._open = {place: one for place, one in self._open.items() if place in there}
+            for place in there:
+                with contextlib.suppress(OSError, ToolFailed):  # its container has just ended
+                    found = place.pin.stat()
+                    identity = found.st_dev, found.st_ino
+                    if self._open.get(place, (None,))[0] != identity:
+                        self._open[place] = identity, place.ask(_channel)
+            return [channel for _, channel in self._open.values()]
+
+
+def _channel() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+
+
+CHANNELS = Channels()
+"""Those of this process."""
 
 
 def anywhere(question: Callable[[], _T | None]) -> tuple[_T | None, Place | None]:

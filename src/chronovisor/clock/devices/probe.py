@@ -10,7 +10,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from chronovisor.clock.devices.places import anywhere
+from chronovisor.clock.devices.places import CHANNELS
 from chronovisor.clock.devices.stamping import CAPABILITIES, ts_info
 
 _SIOCGIFFLAGS = 0x8913
@@ -41,19 +41,23 @@ _HARDWARE = _mask("hardware-transmit", "hardware-receive", "hardware-raw-clock")
 
 def device(name: str) -> Device | None:
     """Return what the kernel says of a device, here or in a container; None if there is none."""
-    return anywhere(lambda: _here(name))[0]
-
-
-def _here(name: str) -> Device | None:
-    """Return what the kernel says of a device of this namespace."""
-    request = name.encode()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        try:
-            answer = fcntl.ioctl(channel, _SIOCGIFFLAGS, _IFREQ.pack(request, 0))
-        except OSError:
-            return None
-        flags = _IFREQ.unpack(answer)[1]
-        stamps, phc_index, *_ = ts_info(channel, request)
+        found = _through(channel, name)
+    if found is not None:
+        return found
+    inside = (_through(channel, name) for channel in CHANNELS.all())
+    return next((found for found in inside if found is not None), None)
+
+
+def _through(channel: socket.socket, name: str) -> Device | None:
+    """Return what the kernel says of a device of the namespace that a socket is of."""
+    request = name.encode()
+    try:
+        answer = fcntl.ioctl(channel, _SIOCGIFFLAGS, _IFREQ.pack(request, 0))
+    except OSError:
+        return None
+    flags = _IFREQ.unpack(answer)[1]
+    stamps, phc_index, *_ = ts_info(channel, request)
     return Device(
         name,
         up=bool(flags & _IFF_UP),
