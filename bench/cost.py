@@ -33,6 +33,13 @@ def measure() -> list[Row]:
         return [*_watching(lab), *_commands(lab)]
 
 
+def watching_rows() -> list[Row]:
+    """Return CPU and memory of visord at 16 Hz alone."""
+    with running("bench") as lab:
+        lab.visorctl("clock", "status", "--wait", "tracking")
+        return _watching(lab)
+
+
 def _watching(lab: BenchLab) -> list[Row]:
     progress(f"visord watching ptp4l at 16 Hz for {WATCHED_S:g} s")
     directory = lab.socket.parent / "bench"
