@@ -4,7 +4,6 @@ A question is asked inside of a namespace by a thread that enters it and ends (s
 calling thread alone). Sockets that were opened there stay there.
 """
 
-import contextlib
 import ctypes
 import os
 import socket
@@ -101,21 +100,37 @@ class Channels:
         self._lock = threading.Lock()
         self._open: dict[Place, tuple[tuple[int, int], socket.socket]] = {}
 
-    def all(self) -> list[socket.socket]:
-        """Return one socket for each network there is; those of networks that ended are dropped.
-
-        Who still uses one keeps it: it closes with the last who knows it.
-        """
+    def first(self, question: Callable[[socket.socket], _T | None]) -> _T | None:
+        """Return the first answer that one of the sockets gives, None where none does."""
         with self._lock:
             there = places()
-            self._open = {place: one for place, one in self._open.items() if place in there}
+            for place in self._open.keys() - set(there):
+                self._close(place)
             for place in there:
-                with contextlib.suppress(OSError, ToolFailed):  # its container has just ended
-                    found = place.pin.stat()
-                    identity = found.st_dev, found.st_ino
-                    if self._open.get(place, (None,))[0] != identity:
-                        self._open[place] = identity, place.ask(_channel)
-            return [channel for _, channel in self._open.values()]
+                channel = self._channel(place)
+                answer = None if channel is None else question(channel)
+                if answer is not None:
+                    return answer
+            return None
+
+    def _channel(self, place: Place) -> socket.socket | None:
+        """Return the socket of a network as it is now, None where it has just ended."""
+        try:
+            found = place.pin.stat()
+            identity = found.st_dev, found.st_ino
+            known = self._open.get(place)
+            if known is None or known[0] != identity:
+                self._close(place)
+                self._open[place] = known = identity, place.ask(_channel)
+        except (OSError, ToolFailed):
+            self._close(place)
+            return None
+        return known[1]
+
+    def _close(self, place: Place) -> None:
+        known = self._open.pop(place, None)
+        if known is not None:
+            known[1].close()
 
 
 def _channel() -> socket.socket:

@@ -43,10 +43,7 @@ def device(name: str) -> Device | None:
     """Return what the kernel says of a device, here or in a container; None if there is none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
         found = _through(channel, name)
-    if found is not None:
-        return found
-    inside = (_through(channel, name) for channel in CHANNELS.all())
-    return next((found for found in inside if found is not None), None)
+    return found or CHANNELS.first(lambda channel: _through(channel, name))
 
 
 def _through(channel: socket.socket, name: str) -> Device | None:
