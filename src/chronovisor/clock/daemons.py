@@ -5,10 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from chronovisor.clock.chrony import daemon as chronyd
-from chronovisor.clock.chrony.history import hand_over
 from chronovisor.clock.containment import make_ready
 from chronovisor.clock.plan import (
-    HandOverHistory,
     HandOverRate,
     RestartDaemon,
     ReviveDaemon,
@@ -23,13 +21,7 @@ _DELETED = " (deleted)"
 
 
 async def apply(
-    action: StartDaemon
-    | RestartDaemon
-    | ReviveDaemon
-    | StopDaemon
-    | WriteFile
-    | HandOverRate
-    | HandOverHistory,
+    action: StartDaemon | RestartDaemon | ReviveDaemon | StopDaemon | WriteFile | HandOverRate,
     supervisor: Supervisor,
 ) -> None:
     """Do one action. Raises `Unavailable` or `ToolFailed` where it cannot be done."""
@@ -38,10 +30,8 @@ async def apply(
             write(path, text)
         case HandOverRate(path, text):
             if path.parent.is_dir():  # its user's own, and made by the daemon at its first start
+                chronyd.forget_measurements(path.parent)
                 write(path, text)
-        case HandOverHistory(server, directory):
-            if _measures_only(supervisor):
-                await hand_over(server, directory)
         case StartDaemon(spec) | RestartDaemon(spec):
             make_ready(spec)
             await supervisor.ensure(spec)
@@ -49,16 +39,6 @@ async def apply(
             await supervisor.restart(name)
         case StopDaemon(name, reason):
             await supervisor.stop(name, reason)
-
-
-def _measures_only(supervisor: Supervisor) -> bool:
-    """Return whether the chronyd that runs leaves the clock alone."""
-    return any(
-        world.name == chronyd.WORLD
-        and world.state is State.RUNNING
-        and chronyd.MEASURES_ONLY in world.argv
-        for world in supervisor.worlds()
-    )
 
 
 def write(path: Path, text: str) -> None:

@@ -33,8 +33,6 @@ TICK_S = 0.25
 
 Publish = Callable[[str, dict[str, Any]], None]
 
-_MEASURES_ONLY = "-x"
-
 
 class SystemClock:
     """Decides who owns the system clock, for as long as visord lives.
@@ -199,6 +197,6 @@ class SystemClock:
         found = {Owner.PTP} if "phc2sys" in running else set()
         if "ptpd" in running and "-n" not in running["ptpd"]:
             found.add(Owner.PTP)
-        if chronyd.WORLD in running and _MEASURES_ONLY not in running[chronyd.WORLD]:
+        if chronyd.WORLD in running and chronyd.MEASURES_ONLY not in running[chronyd.WORLD]:
             found.add(Owner.NTP)
         return frozenset(found)

@@ -46,8 +46,8 @@ def _ptp(settings: SystemTime, engine: Engine, *, steers: bool, may_step: bool) 
     """Return PTP's part. A daemon that may not set the clock goes on measuring.
 
     What may step a clock at its start no longer does so once the clock has been right: a clock that
-    runs is slewed, and not fast. The generation stays that of the full text, so a clock that has come right
-    restarts nothing.
+    runs is slewed, and not fast. The generation stays that of the full text, so a clock that has
+    come right restarts nothing.
     """
     full = engine.wanted(settings, steers=steers)
     if may_step or not steers:

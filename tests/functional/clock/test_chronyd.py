@@ -48,8 +48,11 @@ def inside() -> Iterator[tuple[str, ...]]:
 
 
 @contextlib.contextmanager
-def measuring(place: Path, inside: tuple[str, ...], servers: list[str]) -> Iterator[Paths]:
+def measuring(
+    place: Path, inside: tuple[str, ...], servers: list[str], *options: str
+) -> Iterator[Paths]:
     """Have chronyd measure against servers, touching no clock."""
+    place.mkdir(exist_ok=True)
     paths = Paths(place)
     one = {"enabled": True, "discipline": "monitor", "protocol": "ntp"}
     server = [{"address": address, "min_poll": 0, "max_poll": 1} for address in servers]
@@ -59,7 +62,7 @@ def measuring(place: Path, inside: tuple[str, ...], servers: list[str]) -> Itera
     assert "-x" in argv
     with (
         (place / "log").open("wb") as log,
-        subprocess.Popen([*inside, *argv], stdout=log, stderr=log) as process,
+        subprocess.Popen([*inside, *argv, *options], stdout=log, stderr=log) as process,
     ):
         try:
             yield paths
@@ -106,6 +109,32 @@ def test_what_chronyd_says_is_what_is(place: Path, inside: tuple[str, ...]) -> N
     assert source.source.stratum == 1
     assert source.source.reach
     assert source.statistics.samples >= 3
+
+
+def test_a_chronyd_begins_with_what_another_measured(place: Path, inside: tuple[str, ...]) -> None:
+    ahead_s = 0.25
+    with (
+        measuring(place, inside, ["127.0.0.1"]) as paths,
+        ntp_server.running("127.0.0.1", offset_ns=int(ahead_s * 1e9), inside=inside),
+    ):
+        before = reading_once(paths, "the server is followed", followed)
+    # No server answers the second one: all that it knows is what the first one had measured
+    with measuring(place, inside, ["127.0.0.1"], daemon.RELOADS) as paths:
+        after = reading_once(paths, "what was measured is followed", followed)
+    samples = before.sources[0].statistics.samples
+    assert after.sources[0].statistics.samples >= samples
+    assert after.tracking.correction_s == pytest.approx(ahead_s, abs=0.01)
+    assert after.tracking.correction_s == pytest.approx(before.tracking.correction_s, abs=0.001)
+
+
+def test_measurements_of_long_ago_are_forgotten(place: Path) -> None:
+    own = Paths(place).own
+    daemon.forget_measurements(own)  # there is no such directory yet
+    own.mkdir()
+    for name in ("127.0.0.1.dat", "fd00::1.dat", "chronyd.drift"):
+        (own / name).write_text("")
+    daemon.forget_measurements(own)
+    assert [path.name for path in own.iterdir()] == ["chronyd.drift"]
 
 
 def test_chronyc_reads_the_same(place: Path, inside: tuple[str, ...]) -> None:

@@ -47,6 +47,7 @@ def test_the_whole_file() -> None:
         "bindcmdaddress /run/chronovisor/clock/chrony/chronyd.sock\n"
         "cmdport 0\n"
         "pidfile /run/chronovisor/clock/chrony/chronyd.pid\n"
+        "dumpdir /run/chronovisor/clock/chrony\n"
         "ntsdumpdir /run/chronovisor/clock/chrony\n"
         "driftfile /run/chronovisor/clock/chrony/chronyd.drift\n"
         "keyfile /etc/chrony/chrony.keys\n"

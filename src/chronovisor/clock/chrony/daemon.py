@@ -9,6 +9,7 @@ It listens on no port: no server (`port 0`), no commands from the network (`cmdp
 Unix socket in a directory of its own.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -23,6 +24,9 @@ from chronovisor.clock.settings import Protocol, SystemTime
 from chronovisor.errors import InvalidInput, Problem
 
 WORLD = "chronyd"
+MEASURES_ONLY, RELOADS = "-x", "-r"
+"""Options of chronyd(8)."""
+
 MAX_SLEW_PPM = {Protocol.NTP: 500, Protocol.PTP: 100}
 """By protocol. With `ntp` as fast as the kernel's own adjtime(3) slews; slower as a fallback,
 where the clock has just been right and little is to be slewed. chronyd's default is 83,333."""
@@ -81,6 +85,7 @@ def config_text(settings: SystemTime, paths: Paths, *, steers: bool, may_step: b
         f"bindcmdaddress {paths.socket}",
         "cmdport 0",
         f"pidfile {paths.own / 'chronyd.pid'}",
+        f"dumpdir {paths.own}",
         f"ntsdumpdir {paths.own}",
     ]
     if steers:  # with -x it would write the rate of a clock that only it knows
@@ -111,9 +116,24 @@ def server_line(server: NtpServer) -> str:
 
 
 def argv(paths: Paths, *, steers: bool) -> tuple[str, ...]:
-    """Return the command line: in the foreground, logging to where the supervisor reads."""
-    measures_only = () if steers else ("-x",)
-    return (WORLD, "-d", *measures_only, "-f", str(paths.config))
+    """Return the command line: in the foreground, logging to where the supervisor reads.
+
+    The one that steers begins with what the one before it had measured, which had dumped that when
+    it ended, as offsets of the system clock even if it only measured. So it has its servers' time
+    at once, and not after three measurements, 2 s apart. One that begins to measure begins anew:
+    the clock was another's.
+    """
+    return (WORLD, "-d", RELOADS if steers else MEASURES_ONLY, "-f", str(paths.config))
+
+
+def forget_measurements(directory: Path) -> None:
+    """Remove what a chronyd dumped that ended long ago; the one that is to be replaced dumps anew.
+
+    `directory` is `Paths.own`. Raises nothing: what stays is no worse than an old measurement.
+    """
+    with contextlib.suppress(OSError):
+        for dumped in directory.glob("*.dat"):
+            dumped.unlink(missing_ok=True)
 
 
 def generation(settings: SystemTime, paths: Paths, *, steers: bool) -> str:
