@@ -75,7 +75,7 @@ def test_a_bad_setting_is_named(steady: Host, words: list[str], code: int, said:
 
 
 def test_every_problem_of_a_setting_at_once(steady: Host) -> None:
-    code, _, errors = steady.run(*KEY, "ptp_config.domain=300", "log_level=9", "protocol=ntp")
+    code, _, errors = steady.run(*KEY, "ptp_config.domain=300", "log_level=9", "protocol=gps")
     assert code == 3
     for word in ("ptp_config.domain", "log_level", "protocol"):
         assert word in errors

@@ -44,7 +44,7 @@ PORT = {"index": 0, "device": "eth0"}
         ({"enabled": "maybe"}, "enabled", "'maybe' is not true or false", "maybe", "true or false"),
         ({"enabeld": True}, "enabeld", "unknown field; did you mean enabled?", "true", "enabled"),
         ({"zzz": 1}, "zzz", "unknown field", "1", "enabled, protocol"),
-        ({"protocol": "ntp"}, "protocol", "'ntp' is not known here", "ntp", "ptp"),
+        ({"protocol": "gps"}, "protocol", "'gps' is not known here", "gps", "ptp"),
         ({"ptp_config": []}, "ptp_config", "a list is not a mapping", "[]", "domain, profile"),
         ({"ptp_config": {"port": {}}}, "ptp_config.port", "a mapping is not a list", "{}", "list"),
         (
