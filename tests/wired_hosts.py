@@ -17,7 +17,7 @@ from chronovisor.net.marks import GATEWAY_LINK_LOCAL
 
 DRIVER = Path(__file__).parent / "functional/net_wiring/wiring_process.py"
 PROBE = Path(__file__).parent / "functional/net_wiring/probe.py"
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 _numbers = itertools.count()
 
