@@ -21,7 +21,7 @@ PORT = {"index": 0, "device": "eth0"}
 @pytest.fixture
 def steady(host: Host) -> Iterator[Host]:
     """Return the host; afterwards nothing stored may have changed and the same ptp4l must run."""
-    pid = host.clock()["engine"]["pid"]
+    pid = until("ptp4l runs", lambda: host.clock()["engine"]["pid"])
     stored = host.do("config", "export")
     revision = host.api.get("/v1/health")["store_revision"]
     yield host
