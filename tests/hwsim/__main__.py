@@ -26,7 +26,11 @@ def main(arguments: list[str]) -> int:
         print(f"hwsim: guest with kernel {kernel.release} is up", flush=True)
         done = machine.run(
             *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *where, *arguments),
-            env={IN_GUEST: f"/run/guest/files/{MODULE}", "CHRONOVISOR_SLOWNESS": str(SLOWNESS)},
+            env={
+                IN_GUEST: f"/run/guest/files/{MODULE}",
+                "CHRONOVISOR_SLOWNESS": str(SLOWNESS),
+                "PYTHONPATH": f"{CHECKOUT / 'src'}:{CHECKOUT / 'tests'}",  # not what is installed
+            },
             cwd=str(CHECKOUT),
             deadline_s=DEADLINE_S,
             told=_show,

@@ -4,7 +4,9 @@ Both are sampled by processes of their own, so that a busy test does not leave g
 """
 
 import contextlib
+import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SAMPLE_S = 0.02
+SAMPLE_S = 0.04
+LOOK_S = 0.015
+"""How often the truth is sampled, and how often writers are looked for: the two together take a
+tenth of an emulated processor, and what they take is missed by the daemons that they watch."""
+
+LOOKS_TOLD = 50
 _TESTS = Path(__file__).parents[1]
 _KERNEL = ("0", "2")  # kthreadd, and whose parent it is
 
@@ -69,6 +76,8 @@ class Recorder:
     @contextlib.contextmanager
     def running(self, reference: str, expected_ns: int) -> Iterator["Recorder"]:
         """Sample while the context lasts."""
+        from visords import until  # not for the samplers, which start sooner without
+
         words = [["truth", str(self._truth), reference, str(expected_ns)]]
         words.append(["writers", str(self._writers)])
         env = {"PYTHONPATH": str(_TESTS)}
@@ -77,6 +86,7 @@ class Recorder:
             for one in words
         ]
         try:
+            until("both sample", lambda: self._truth.exists() and self._writers.exists())
             yield self
         finally:
             for process in started:
@@ -88,9 +98,11 @@ class Recorder:
         recording = Recording()
         for line in _lines(self._truth):
             recording.samples.append(Sample(*line))
-        looks = _lines(self._writers)
-        recording.writers.update(tuple(map(str, look)) for look in looks)
-        return Recording(recording.samples, recording.writers, len(looks))
+        looks = 0
+        for line in _lines(self._writers):
+            looks, *alive = line
+            recording.writers.add(tuple(map(str, alive)))
+        return Recording(recording.samples, recording.writers, looks)
 
 
 def _lines(file: Path) -> list[list[int]]:
@@ -102,28 +114,36 @@ def sample_truth(file: Path, reference: str, expected_ns: int) -> None:
     """Write the truth down for ever."""
     from hwsim import truth
 
+    source = os.open(truth.CLOCKS, os.O_RDONLY)
     with file.open("w", buffering=1) as out:
         while True:
-            clocks = truth.now()
-            offset_ns = clocks["realtime"] - clocks[reference] - expected_ns
+            clocks = dict(map(str.split, os.pread(source, 4096, 0).decode().splitlines()))
+            offset_ns = int(clocks["realtime"]) - int(clocks[reference]) - expected_ns
             out.write(f"[{clocks['raw']}, {offset_ns}]\n")
             time.sleep(SAMPLE_S)
 
 
 def sample_writers(file: Path) -> None:
-    """Write down for ever who is alive that may set the system clock; from /proc alone."""
-    known: dict[str, str] = {}
+    """Write down for ever who is alive that may set the system clock; from /proc alone.
+
+    Each line has how often has been looked so far, and who was seen then.
+    """
+    known: dict[str, str] = {}  # by the bare names, for paths cost ten times as much
+    told: list[str] | None = None
     with file.open("w", buffering=1) as out:
-        while True:
-            pids = {path.name for path in Path("/proc").iterdir() if path.name.isdigit()}
-            known = {pid: what for pid, what in known.items() if pid in pids}
+        for looks in itertools.count(1):
+            pids = {name for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208
+            for pid in known.keys() - pids:
+                del known[pid]
             for pid in pids - known.keys():
                 what = writer(Path("/proc") / pid)
                 if what is not None:
                     known[pid] = what
             alive = sorted(f"{what} {pid}" for pid, what in known.items() if _lives(pid, what))
-            out.write(json.dumps(alive) + "\n")
-            time.sleep(SAMPLE_S / 2)
+            if alive != told or looks % LOOKS_TOLD == 0:
+                out.write(json.dumps([looks, *alive]) + "\n")
+                told = alive
+            time.sleep(LOOK_S)
 
 
 def _lives(pid: str, what: str) -> bool:

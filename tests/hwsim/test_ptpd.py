@@ -1,5 +1,6 @@
-"""ptpd steers the system clock, or leaves it alone; judged by the truth alone."""
+"""ptpd steers the system clock, hands it over to linuxptp and back, or leaves it alone."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from hwsim.conftest import MakeNamespace, Simulate
 from hwsim.devices import Nic, Port
 from hwsim.hosts import Host, host_in, kill, settings
 from hwsim.ptp import UDP_E2E, grandmaster
+from hwsim.record import Recorder
 from visords import short_directory, until
 
 pytestmark = pytest.mark.long
@@ -21,6 +23,11 @@ itself a program of a busy machine: 2 ms were seen."""
 
 BEHIND_NS = 3 * 10**9
 DEADLINE_S = 240.0
+LOOK_S = 2.0
+"""How often visord is asked; more often, and the guest does little else."""
+
+FASTEST_PPM, SLACK_NS = 600, 5_000
+"""A clock slewed at 500 ppm at most is slower; a step of more than the slack is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,17 @@ class Site:
         worst_ns = truth.worst(*expected, for_s=5.0)
         print(f"{who}: agreed after {taken_s:.0f} s, then within {worst_ns} ns")
         assert worst_ns <= LIMIT_NS
+
+    def engine(self, name: str) -> None:
+        """Choose an engine and wait until its offsets are good."""
+        self.host.set_clock({"engine": name})
+
+        def measures() -> bool:
+            time.sleep(LOOK_S)
+            now = self.host.status()
+            return now["state"] in ("tracking", "locked") and now["engine"]["name"] == name
+
+        until(f"{name} measures", measures, DEADLINE_S)
 
 
 @pytest.fixture
@@ -61,6 +79,22 @@ def test_ptpd_sets_the_clock_and_comes_back(site: Site) -> None:
     assert now["system_clock"]["owner"] == "ptp"
     kill(site.host.world("ptpd")["pid"])
     site.agree("ptpd after a kill")
+
+
+def test_engines_take_over_from_each_other_without_a_step(site: Site, tmp_path: Path) -> None:
+    site.agree("ptpd")
+    recorder = Recorder(tmp_path)
+    with recorder.running(site.master.clock, -truth.UTC_OFFSET_NS):
+        for engine in ("linuxptp", "ptpd"):
+            site.engine(engine)
+            site.agree(f"{engine}, taking over")
+    found = recorder.now()
+    print(f"clock at most {found.worst_ns()} ns off, fastest {found.fastest_ppm():.1f} ppm")
+    assert found.worst_ns() <= LIMIT_NS
+    assert not [one for one in found.writers if len(one) > 1], "two writers of one clock"
+    assert {writer.split()[0] for look in found.writers for writer in look} == {"ptp4l", "ptpd"}
+    jumps = found.jumps(FASTEST_PPM, SLACK_NS)
+    assert not jumps, f"steps of the system clock (elapsed ns, change ns): {jumps[:5]}"
 
 
 def test_a_monitoring_ptpd_leaves_the_clock_alone(site: Site) -> None:
