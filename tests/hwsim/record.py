@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SAMPLE_S = 0.04
-LOOK_S = 0.015
+LOOK_S = 0.02
 """How often the truth is sampled, and how often writers are looked for: the two together take a
 tenth of an emulated processor, and what they take is missed by the daemons that they watch."""
 
