@@ -38,6 +38,7 @@ def host(lab: Lab) -> Host:
         host.api.call("PUT", KEY, settings)
     host.until_measured_by("E2E")
     host.until_tracking("02c500.fffe.000001")
+    host.until("ptp4l is not just being started anew", lambda now: now["engine"]["pid"])
     return host
 
 

@@ -15,7 +15,7 @@ from chronovisor.lab.record import LabDirectory
 from chronovisor.lab.spec import LabSpec
 from chronovisor.lab.topology import Kind, Node
 from chronovisor.worlds.state import State
-from chronovisor.worlds.supervisor import Supervisor
+from chronovisor.worlds.supervisor import Supervisor, instance_of
 
 _START_S = 30.0
 _POLL_S = 0.02
@@ -123,15 +123,17 @@ def _instance(directory: LabDirectory) -> str:
 
 
 def remove_cgroups(directory: LabDirectory) -> None:
-    """Remove the lab's cgroups with all below them, as a killed visord leaves them.
+    """Remove the cgroups of the lab and of its hosts, as a killed visord leaves them.
 
-    They are found by name, for nobody knows in which cgroup the lab was brought up.
+    They are found by name, for nobody knows in which cgroup the lab was brought up. Those of a
+    host are not always below the lab's: an OCI runtime makes some in every hierarchy.
     """
-    name = _instance(directory)
+    hosts = directory.path.glob("*/run/worlds")
+    ours = {_instance(directory), *map(instance_of, hosts)}
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     mounts = [line.split()[4] for line in lines if line.partition(" - ")[2].startswith("cgroup")]
     for mount in mounts:
-        homes = [Path(path, name) for path, names, _ in os.walk(mount) if name in names]
+        homes = [Path(path, name) for path, names, _ in os.walk(mount) for name in ours & {*names}]
         for home in homes:
             for path, _, _ in os.walk(home, topdown=False):
                 _remove_directory(Path(path))

@@ -28,6 +28,11 @@ from chronovisor.worlds.supervised import Ensured, Supervised
 _TAKEOVER_S = 5.0
 
 
+def instance_of(directory: Path) -> str:
+    """Return what names the cgroups of the supervisor that has this directory."""
+    return hashlib.sha256(str(directory.absolute()).encode()).hexdigest()[:12]
+
+
 class Supervisor:
     """Runs worlds, whose records, output and logs are in `directory`.
 
@@ -53,8 +58,7 @@ class Supervisor:
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._directory = directory.absolute()
-        digest = hashlib.sha256(str(self._directory).encode()).hexdigest()[:12]
-        self._instance = instance or digest
+        self._instance = instance or instance_of(directory)
         self._cgroups = cgroups
         self._locks = Locks(self._directory.with_name("locks"))
         self._containers = self._directory.with_name("crx")
