@@ -130,7 +130,6 @@ class Site:
 
 BOTH = pytest.mark.parametrize("stamps", ["hardware", "software"])
 HARDWARE = pytest.mark.parametrize("stamps", ["hardware"])
-SOFTWARE = pytest.mark.parametrize("stamps", ["software"])
 
 
 @pytest.fixture
@@ -348,7 +347,7 @@ def until_switched(site: Site, owner: str) -> None:
     until(f"{owner} owns the clock", lambda: switched(site, owner), DEADLINE_S)
 
 
-@SOFTWARE
+@HARDWARE
 def test_visord_killed_again_and_again_leaves_one_writer(site: Site) -> None:
     with recorded(site):
         for owner in ("ntp", "ptp"):
