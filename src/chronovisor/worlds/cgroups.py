@@ -151,14 +151,21 @@ class Cgroups:
         ours = {str(home / world) for _, home in self._homes.values()}
         return bool(paths) and ours.issuperset(paths)
 
-    def make(self, world: str, files: Mapping[str, Mapping[str, str]]) -> list[Group]:
+    def make(
+        self, world: str, files: Mapping[str, Mapping[str, str]], *, for_runtime: bool = False
+    ) -> list[Group]:
         """Make the world's cgroups and write limits into them; raise `OSError` if refused.
 
         `files` has for each controller the files to write, see `limit_files`. The controller that
         counts processes is always used: it finds all of a world's processes.
+
+        An OCI runtime hands every controller down by itself. With visord in a cgroup above, the
+        kernel would give it those that take threads alone, and no process could enter (cgroups(7),
+        "domain invalid"). So `for_runtime` does it in the order that works.
         """
         groups: dict[Path, list[str]] = {}
-        handed_down = sorted(name for name in files if self.version(name) == 2)
+        wanted = self._homes if for_runtime else files
+        handed_down = sorted(name for name in wanted if self.version(name) == 2)
         if handed_down and self._delegated:
             _hand_down(self._delegated, self._homes[handed_down[0]][1], handed_down)
         for controller, (version, home) in self._homes.items():

@@ -34,7 +34,7 @@ def arrange(spec: WorldSpec, cgroups: Cgroups) -> Arrangement:
     arrangement = Arrangement()
     files = _controller_files(spec.limits, cgroups, arrangement)
     try:
-        arrangement.groups = cgroups.make(spec.name, files)
+        arrangement.groups = cgroups.make(spec.name, files, for_runtime=spec.sandbox is not None)
     except OSError as error:
         for controller in files:
             problem = f"{error.filename}: {error.strerror}"

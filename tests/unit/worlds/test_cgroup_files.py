@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from chronovisor.worlds import Limits, WorldSpec
+from chronovisor.worlds import Limits, Sandbox, WorldSpec
 from chronovisor.worlds import cgroups as module
 from chronovisor.worlds.cgroups import (
     Cgroups,
@@ -99,6 +99,13 @@ def test_version_2_moves_visord_into_a_leaf_and_limits_worlds(unit: Path) -> Non
         "cpu_percent": "cgroup v2 cpu, cpu.max",
     }
     assert cgroups.has("w", [str(world)])
+
+
+def test_version_2_makes_room_before_an_oci_runtime_hands_controllers_down(unit: Path) -> None:
+    cgroups = Cgroups("main", [Hierarchy(2, unit, frozenset())])
+    arrange(WorldSpec("w", ("true",), sandbox=Sandbox()), cgroups)
+    assert (unit / "visord" / "cgroup.procs").exists()
+    assert (unit / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
 
 
 def test_version_2_again_from_the_leaf(unit: Path) -> None:
