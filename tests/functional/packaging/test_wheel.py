@@ -131,7 +131,7 @@ def test_the_firewall_unit_closes_taps_or_fails(installed: Path, tmp_path: Path)
 
     done = start(installed)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count('fname "tap*" drop') == 6
+    assert done.stdout.count('fname "tap*" counter name "unclaimed" drop') == 6
     assert start(tmp_path / "nothing").returncode != 0
 
 
