@@ -19,7 +19,7 @@ lab-down: setup   ## remove the lab
 
 test: setup lint   ## lint, type-check and run every test
 	@$(BIN)/pytest -n auto --ignore=tests/guests
-	@$(BIN)/pytest tests/guests
+	@$(BIN)/pytest -m "not long" tests/guests
 	@$(MAKE) --no-print-directory test-hwsim ARGS='-m "not long"'
 
 test-hwsim: setup   ## clock tests on simulated NICs in a QEMU guest; ARGS="-k lock -x" for pytest

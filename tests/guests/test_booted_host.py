@@ -22,6 +22,8 @@ from qemu import Machine, debian_kernel
 from qemu.debian import debian_root
 from visords import until
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 INSTALL = (ROOT / "docs/install.md").read_text(encoding="utf-8")
 NETWORKING = (ROOT / "docs/howto/vm-networking.md").read_text(encoding="utf-8")
