@@ -82,7 +82,7 @@ def test_a_guest_that_dies_is_told_with_its_console(kernel: Kernel) -> None:
 def test_nothing_is_left_of_a_guest_whose_test_was_killed() -> None:
     starter = subprocess.Popen(
         [sys.executable, "-c", KILLED],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
         stdout=subprocess.PIPE,
         text=True,
     )
