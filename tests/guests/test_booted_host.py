@@ -242,4 +242,4 @@ def running(host: Host, name: str) -> int | None:
 def answers(host: Host, other_than: int) -> bool:
     """Return whether a visord answers that is not this process."""
     pid = host.main_pid()
-    return pid not in (0, other_than) and host.machine.run("visorctl", "host", "health").code == 0
+    return pid not in (0, other_than) and host.machine.run("visorctl", "world", "list").code == 0
