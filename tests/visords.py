@@ -212,15 +212,27 @@ class Visord:
         """End it and every world that it left."""
         if self.process is not None:
             self.stop(signal.SIGKILL)
+        until("its worlds ended, and what was about to start one", self._nothing_runs)
+        for pin in self.run.glob("worlds/*/netns"):
+            subprocess.run(["umount", str(pin)], capture_output=True, check=False)
+
+    def _nothing_runs(self) -> bool:
+        """Kill what runs for a visord that is dead; tell whether that was nothing."""
+        quiet = True
         for record in self.run.rglob(PROCESS_FILE):
             with contextlib.suppress(OSError, ValueError, KeyError):
                 found = json.loads(record.read_text())
                 if start_ticks(found["pid"]) == found["start_ticks"]:
+                    quiet = False
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(found["pid"], signal.SIGKILL)
                     os.kill(found["pid"], signal.SIGKILL)
-        for pin in self.run.glob("worlds/*/netns"):
-            subprocess.run(["umount", str(pin)], capture_output=True, check=False)
+        for process in Path("/proc").glob("[0-9]*"):  # launchers, and commands of an OCI runtime
+            with contextlib.suppress(OSError):
+                if bytes(self.run) + b"/" in (process / "cmdline").read_bytes():
+                    quiet = False
+                    os.kill(int(process.name), signal.SIGKILL)
+        return quiet
 
 
 @contextlib.contextmanager

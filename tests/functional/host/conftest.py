@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from chronovisor.cli.client import Client
 from visords import KEY, Visord, short_directory, until, visord_in
 
 
@@ -40,4 +41,9 @@ def shared(_worker_visord: Visord) -> Visord:
         client.call("DELETE", KEY)
     if with_file:
         until("the file is forgotten", lambda: not _worker_visord.do("clock", "trx-conf", "export"))
+    until("no world runs", lambda: not _running(client))
     return _worker_visord
+
+
+def _running(client: Client) -> list[str]:
+    return [world["name"] for world in client.get("/v1/worlds") if world["pid"] is not None]
