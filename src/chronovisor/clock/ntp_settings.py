@@ -8,7 +8,9 @@ import re
 from ipaddress import ip_address
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from chronovisor.config.settings import Settings
 
 MOST_SERVERS = 16
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
@@ -16,11 +18,7 @@ _NUMERIC = re.compile(r"[0-9.]+\Z")
 _LONGEST_NAME = 253  # RFC 1035 section 2.3.4, as text without the last dot
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NtpServer(_Settings):
+class NtpServer(Settings):
     """One NTP server (chrony.conf(5), `server`)."""
 
     address: Annotated[str, Field(description="Host name or address")]
@@ -78,7 +76,7 @@ def _from_name(value: Any) -> Any:
 Server = Annotated[NtpServer, BeforeValidator(_from_name)]
 
 
-class NtpConfig(_Settings):
+class NtpConfig(Settings):
     """NTP of this host (vSphere HostNtpConfig)."""
 
     server: Annotated[
@@ -113,7 +111,7 @@ class NtpConfig(_Settings):
         return self
 
 
-class Fallback(_Settings):
+class Fallback(Settings):
     """What follows when PTP is lost (vSphere's `disableFallback` is `enabled` turned round)."""
 
     enabled: Annotated[

@@ -5,7 +5,9 @@ from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from chronovisor.config.settings import Settings
 
 _MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
 
@@ -56,10 +58,8 @@ def _serves_many(address: IPv4Address | IPv6Address) -> bool:
     return address.is_multicast or address.is_unspecified
 
 
-class UnicastMasterTable(BaseModel):
+class UnicastMasterTable(Settings):
     """The masters that a port asks for messages (IEEE 1588-2019 clause 16.1 and 17.4)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     masters: Annotated[
         tuple[str, ...],

@@ -11,19 +11,16 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from chronovisor.clock.ntp_settings import Fallback, NtpConfig
 from chronovisor.clock.ptp_settings import ProfileName, PtpRole, UnicastMasterTable
+from chronovisor.config.settings import Settings
 
 OptionValue = bool | int | float | str
 """Value of a passthrough option; a boolean is written as 0 or 1."""
 
 Options = dict[str, OptionValue]
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Protocol(StrEnum):
@@ -95,7 +92,7 @@ class Containment(StrEnum):
     NONE = "none"
 
 
-class IpConfig(_Settings):
+class IpConfig(Settings):
     """Addresses of a port's device (vSphere HostIpConfig).
 
     With `dhcp` true (the default) the host's own network configuration provides them and
@@ -129,7 +126,7 @@ class IpConfig(_Settings):
         return (IPv4Interface(f"{self.ip_address}/{self.subnet_mask}"), *self.ip_v6_addresses)
 
 
-class PtpPort(_Settings):
+class PtpPort(Settings):
     """One PTP port (vSphere HostPtpConfigPtpPort); `device_type: none` keeps a slot unused."""
 
     index: Annotated[
@@ -190,7 +187,7 @@ class PtpPort(_Settings):
         return self
 
 
-class PtpConfig(_Settings):
+class PtpConfig(Settings):
     """PTP of this host (vSphere HostPtpConfig)."""
 
     domain: Annotated[
@@ -231,7 +228,7 @@ class PtpConfig(_Settings):
         )
 
 
-class PassthroughOptions(_Settings):
+class PassthroughOptions(Settings):
     """Options that go to one program as they are, by namespace (as in trx.conf)."""
 
     ptp4l: Annotated[Options, Field(description="Options of ptp4l as a whole")] = {}
@@ -240,7 +237,7 @@ class PassthroughOptions(_Settings):
     ptpd: Annotated[Options, Field(description="Settings of ptpd, by `section:key`")] = {}
 
 
-class StatisticsLogSettings(_Settings):
+class StatisticsLogSettings(Settings):
     """The file `ptpd.stats` in the run directory, with what either engine measures."""
 
     enabled: Annotated[
@@ -251,7 +248,7 @@ class StatisticsLogSettings(_Settings):
     ] = 4096
 
 
-class SystemTime(_Settings):
+class SystemTime(Settings):
     """How this host keeps time: the Config Store key `host/system/system_time`."""
 
     enabled: Annotated[

@@ -24,6 +24,7 @@ from chronovisor.clock.arbiter.record_file import RecordFile
 from chronovisor.clock.chrony import daemon as chronyd
 from chronovisor.clock.chrony.observe import NtpObserver
 from chronovisor.clock.kernel_clock import boottime_s
+from chronovisor.clock.pulse import pulse
 from chronovisor.clock.settings import SystemTime
 from chronovisor.errors import Unavailable
 from chronovisor.worlds import State, Supervisor, World
@@ -114,7 +115,7 @@ class SystemClock:
         unsubscribe = self._supervisor.subscribe(self._note)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._judge_for_ever())
+                tasks.create_task(pulse(self._news, TICK_S, self.judge))
                 tasks.create_task(self._watch_ntp())
         finally:
             unsubscribe()
@@ -138,14 +139,6 @@ class SystemClock:
                     self.observer.forget("NTP is not needed")
                 await self._followed.wait()
                 self._followed.clear()
-
-    async def _judge_for_ever(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self._news.wait()
-            self._news.clear()
-            self.judge()
 
     def judge(self) -> None:
         """Decide from what is known at this moment."""

@@ -18,6 +18,7 @@ from chronovisor.clock.kernel_clock import boottime_s
 from chronovisor.clock.memory import MemoryFile
 from chronovisor.clock.observe import Observer
 from chronovisor.clock.ptp import Announcers, AnnounceSource, PortIdentity, PortState
+from chronovisor.clock.pulse import pulse
 from chronovisor.clock.reading import Reading
 from chronovisor.clock.settings import Discipline, Protocol, SystemTime, TimeStamping
 from chronovisor.clock.state import (
@@ -123,7 +124,7 @@ class Watch:
 
     async def _watch(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._judge_for_ever())
+            tasks.create_task(pulse(self._news, TICK_S, self.judge))
             following: asyncio.Task[None] | None = None
             self._followed.set()  # run again after a fault, it goes on with what it was told
             while True:
@@ -148,14 +149,6 @@ class Watch:
             for port in settings.ptp_config.active_ports() if self.observer else ():
                 self.announcers[port.device] = watch = Announcers(port.device)
                 tasks.create_task(_listen(watch))
-
-    async def _judge_for_ever(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self._news.wait()
-            self._news.clear()
-            self.judge()
 
     def judge(self) -> None:
         """Judge the state from what is known at this moment."""

@@ -28,6 +28,7 @@ from chronovisor.config.records import (
 )
 from chronovisor.config.registry import KeySpec, Registry
 from chronovisor.config.secret import MASK, Secret, mask, unmask
+from chronovisor.config.settings import Settings
 from chronovisor.config.sqlite_backend import SqliteBackend
 from chronovisor.config.staging import Gate, StaleKey
 from chronovisor.config.store import ConfigStore
@@ -52,6 +53,7 @@ __all__ = [
     "Preset",
     "Registry",
     "Secret",
+    "Settings",
     "SqliteBackend",
     "StaleKey",
     "StaleRevision",

@@ -3,16 +3,10 @@
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 Address = IPv4Address | IPv6Address
 Prefix = IPv4Network | IPv6Network
-
-
-class Settings(BaseModel):
-    """A model of settings: frozen, and every name that it does not know is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def _unicast_mac(text: str) -> str:

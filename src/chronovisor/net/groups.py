@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from chronovisor.net.fields import Identifier, Prefix, Settings
+from chronovisor.config.settings import Settings
+from chronovisor.net.fields import Identifier, Prefix
 
 
 class Direction(StrEnum):

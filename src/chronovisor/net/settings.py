@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from chronovisor.config.secret import Secret
+from chronovisor.config.settings import Settings
 from chronovisor.net.fields import Address as Address
-from chronovisor.net.fields import DeviceName, Domain, Hostname, Identifier, Mac, Settings
+from chronovisor.net.fields import DeviceName, Domain, Hostname, Identifier, Mac
 from chronovisor.net.fields import Prefix as Prefix
 from chronovisor.net.groups import Direction as Direction
 from chronovisor.net.groups import Family as Family

@@ -12,11 +12,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from chronovisor.config.document import Lines, read_plain
 from chronovisor.config.fields import Place, parse_place
 from chronovisor.config.problems import problems_of
+from chronovisor.config.settings import Settings
 from chronovisor.errors import InvalidInput, Problem
 
 FILE = "devices.yaml"
@@ -26,11 +27,7 @@ SIZE_MAX = 1 << 20
 """Most bytes that a list may have; the shipped one has 10,000."""
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Quirk(_Entry):
+class Quirk(Settings):
     """Something to know of a driver or device, and where it is known from."""
 
     text: Annotated[str, Field(min_length=1, max_length=400)]
@@ -40,7 +37,7 @@ class Quirk(_Entry):
     ] = {}
 
 
-class Driver(_Entry):
+class Driver(Settings):
     """What is known of a driver."""
 
     module: Annotated[str, Field(pattern=_NAME, description="What modprobe loads")]
@@ -59,7 +56,7 @@ class Driver(_Entry):
     quirks: Annotated[tuple[Quirk, ...], Field(max_length=32)] = ()
 
 
-class Kind(_Entry):
+class Kind(Settings):
     """What is known of a kind of device."""
 
     driver: Annotated[str, Field(pattern=_NAME)]
@@ -67,7 +64,7 @@ class Kind(_Entry):
     quirks: Annotated[tuple[Quirk, ...], Field(max_length=32)] = ()
 
 
-class _Document(_Entry):
+class _Document(Settings):
     chronovisor_devices: Literal[1]
     drivers: dict[str, Driver] = {}
     devices: dict[str, Kind] = {}

@@ -11,20 +11,17 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from chronovisor.clock.catalogue import Option
 from chronovisor.clock.catalogue.text import as_text
 from chronovisor.clock.ptp_settings import ProfileName, PtpRole
 from chronovisor.clock.settings import OptionValue
+from chronovisor.config.settings import Settings
 from chronovisor.errors import NotFound
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ProfileOption(_Data):
+class ProfileOption(Settings):
     """One option of a profile.
 
     Without `fixed`, a range or `among`, `value` is a default and everything else is allowed, too.
@@ -82,7 +79,7 @@ class ProfileOption(_Data):
         return not self.among or self.value in self.among
 
 
-class Profile(_Data):
+class Profile(Settings):
     """A profile as its standard has it."""
 
     name: ProfileName
