@@ -4,6 +4,7 @@
 #   fstype     of a block device
 #   writable   1: root itself is written to; else a layer in memory takes all writes
 #   modules    9p tag of what belongs at /lib/modules/<release>, may be empty
+#   visible    a directory of root that is to be seen although it lies in /tmp, which is the guest's own
 #   init       empty: only the control shell; a path: that becomes PID 1, the shell its service
 #   msize      bytes in one 9p message
 /bin/busybox --install -s /bin
@@ -80,7 +81,9 @@ END
   exec switch_root $new "$init"
 fi
 mkdir -p $new/tmp $new/dev/pts $new/dev/shm
+[ -n "$visible" ] && mkdir /visible && mount -o bind "$new$visible" /visible
 mount -t tmpfs -o mode=1777 tmpfs $new/tmp
+[ -d /visible ] && mkdir -p "$new$visible" && mount -o move /visible "$new$visible"
 mount -t tmpfs -o mode=1777 tmpfs $new/dev/shm
 mount -t devpts -o mode=620,ptmxmode=666 devpts $new/dev/pts
 mount -t cgroup2 cgroup2 $new/sys/fs/cgroup

@@ -28,6 +28,7 @@ COMMAND_DEADLINE_S = 120.0
 TAIL = 3000
 """Characters of the console that an error shows."""
 
+_CHECKOUT = Path(__file__).parents[2]
 _MSIZE = 512 * 1024
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -106,6 +107,7 @@ class Machine:
             "fstype": fstype,
             "writable": "1" if writable else "",
             "modules": "modules",
+            "visible": str(_CHECKOUT) if _CHECKOUT.is_relative_to("/tmp") else "",
             "init": init or "",
             "msize": str(_MSIZE),
         }
