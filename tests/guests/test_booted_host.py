@@ -197,17 +197,11 @@ def test_stuck_visord_is_ended_by_the_watchdog(host: Host) -> None:
 def test_limits_are_those_of_a_cgroup_of_version_2(host: Host) -> None:
     host.do("visorctl net enable")
     pid = host.until("the metadata proxy runs", lambda: running(host, "net-metadata"))
-    (line,) = host.do(f"cat /proc/{pid}/cgroup").splitlines()
-    group = "/sys/fs/cgroup" + line.removeprefix("0::")
+    group = cgroup(host, pid)
     assert group.startswith(SERVICE)
     assert int(host.do(f"cat {group}/memory.max")) == 512 << 20
     (enforced,) = [it for it in host.world("net-metadata")["enforced"] if "memory" in it["limit"]]
     assert "cgroup" in enforced["by"]
-
-    # visord starts anew although controllers are handed down to worlds that still run
-    host.do("systemctl restart visord")
-    assert host.world("net-metadata")["pid"] == pid
-    assert int(host.do(f"cat {group}/memory.max")) == 512 << 20
 
     # Less than it has: the kernel ends it, and it alone
     others = {world["name"]: world["pid"] for world in host.json("world list")}
@@ -217,8 +211,15 @@ def test_limits_are_those_of_a_cgroup_of_version_2(host: Host) -> None:
     )
     now = {world["name"]: world["pid"] for world in host.json("world list")}
     assert {name for name in others if others[name] != now[name]} == {"net-metadata"}
-    new = host.do(f"cat /proc/{now['net-metadata']}/cgroup").strip().removeprefix("0::")
-    assert int(host.do(f"cat /sys/fs/cgroup{new}/memory.max")) == 512 << 20
+    assert "out of memory" in host.world("net-metadata")["reason"]
+    group = cgroup(host, now["net-metadata"])
+    assert int(host.do(f"cat {group}/memory.max")) == 512 << 20
+
+    # visord starts anew although controllers are handed down to worlds that still run
+    pid = now["net-metadata"]
+    host.do("systemctl restart visord")
+    assert host.world("net-metadata")["pid"] == pid
+    assert int(host.do(f"cat {group}/memory.max")) == 512 << 20
 
 
 def test_nothing_runs_after_uninstalling_as_documented(host: Host) -> None:
@@ -237,6 +238,12 @@ def running(host: Host, name: str) -> int | None:
     """Return a world's process while it runs."""
     world = host.world(name)
     return world["pid"] if world and world["state"] == "running" else None
+
+
+def cgroup(host: Host, pid: int) -> str:
+    """Return the directory of a process's cgroup."""
+    (line,) = host.do(f"cat /proc/{pid}/cgroup").splitlines()
+    return "/sys/fs/cgroup" + line.removeprefix("0::")
 
 
 def answers(host: Host, other_than: int) -> bool:

@@ -5,8 +5,10 @@ Version 2 (cgroups(7), Linux Documentation/admin-guide/cgroup-v2.rst): worlds li
 whose children have controllers may hold no processes, so controllers are handed down only when a
 world has a limit, and visord then moves itself into the leaf `visord`. While controllers are handed
 down, systemd cannot put a restarted visord into the unit's cgroup (EBUSY): the unit's ExecStopPost=
-takes them back, and limits are written again when visord adopts its worlds. Version 1
-(cgroup-v1/*.rst), also beside version 2: the same directories per controller, without that rule.
+takes them back, and limits are written again when visord adopts its worlds; what such a world used
+of memory until then is charged to the unit, and counts against the world's limit no more.
+Version 1 (cgroup-v1/*.rst), also beside version 2: the same directories per controller, without
+that rule.
 
 Whatever cannot be had is a reason in words and no error: a world runs without the limit.
 """
