@@ -68,11 +68,27 @@ def test_ec2_tree_as_cloud_init_crawls_it() -> None:
         mac + "mac": "02:00:00:00:00:0a",
         mac + "subnet-ipv4-cidr-block": "10.1.0.0/16",
         mac + "subnet-ipv6-cidr-blocks": "2001:db8:1::/64",
+        mac + "vpc-id": "blue",
         base + "placement/availability-zone": "rack1",
         base + "public-keys/0=alice@desk": KEY,
         base + "public-keys/1=key": "ssh-rsa AAAA",
         base + "tags/instance/role": "db",
     }
+
+
+def test_identity_document() -> None:
+    base = "/2021-03-23/dynamic/instance-identity"
+    assert text(guest(), base) == "document"
+    known = {"instanceId": "i-0010", "privateIp": "10.1.0.10"}
+    assert json.loads(text(guest(), f"{base}/document")) == known
+    there = json.loads(
+        text(
+            guest(instance={"id": "i-0010", "availability_zone": "rack1"}),
+            f"{base}/document",
+        )
+    )
+    assert there == known | {"availabilityZone": "rack1"}
+    assert get(guest(), f"{base}/signature").status == 404
 
 
 @pytest.mark.parametrize(

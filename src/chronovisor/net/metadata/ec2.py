@@ -4,6 +4,7 @@ A directory is listed one name a line, a trailing slash marking what is a direct
 `public-keys/` lists `0=name` for the directory `0` (AWS, "Instance metadata and user data").
 """
 
+import json
 from collections.abc import Callable
 
 from chronovisor.net.metadata.state import Guest, Interface
@@ -67,10 +68,24 @@ def key_name(key: str) -> str:
 
 
 def _tree(guest: Guest) -> Tree:
-    tree: Tree = {"meta-data": _meta_data(guest)}
+    identity: Tree = {"document": _identity(guest)}
+    tree: Tree = {"dynamic": {"instance-identity": identity}, "meta-data": _meta_data(guest)}
     if guest.user_data is not None:
         tree["user-data"] = guest.user_data
     return tree
+
+
+def _identity(guest: Guest) -> str:
+    """Return the identity document (AWS, "Instance identity documents"), which nobody has signed.
+
+    cloud-init retries for 5 s where there is none, each time that it wants the instance's id.
+    """
+    document = {"instanceId": guest.instance_id}
+    if guest.availability_zone is not None:
+        document["availabilityZone"] = guest.availability_zone
+    if ipv4 := guest.interfaces[0].addresses(4):
+        document["privateIp"] = ipv4[0]
+    return json.dumps(document, indent=1)
 
 
 def _meta_data(guest: Guest) -> Tree:
@@ -123,4 +138,7 @@ def _interface(guest: Guest, number: int, interface: Interface) -> Tree:
             tree[blocks] = next(prefixes)
     if interface.security_groups:
         tree["security-groups"] = "\n".join(interface.security_groups)
+    # Without it cloud-init takes the VM for one of EC2-Classic, whose MAC addresses change: it does
+    # DHCP again at every boot, on an interface that has its address already.
+    tree["vpc-id"] = interface.network
     return tree

@@ -1,5 +1,7 @@
 """cloud-init's NoCloud: what `ds=nocloud;s=http://169.254.169.254/nocloud/` makes it read.
 
+Before 24.1 cloud-init takes a seed from the network only as `ds=nocloud-net;…`.
+
 The documents are YAML; JSON is YAML too (YAML 1.2 section 1.3), which spares the proxy a library.
 """
 
