@@ -203,12 +203,15 @@ class NetPlane:
     async def _pause(self, firewall: Firewall) -> None:
         """Wait for something to do: news of settings, or of others who changed our rules."""
         until_s = time.monotonic() + (RETRY_S if self.problem else RECONCILE_S)
+        # What came while our own rules were loaded is not heard of again: that is asked at once
+        heard = firewall.has_synced
         while (left_s := until_s - time.monotonic()) > 0:
-            if not await self._hears_of_rules(firewall, left_s):
-                return
             with contextlib.suppress(ChronovisorError):  # the next sync says what is wrong
-                if not await asyncio.to_thread(firewall.is_untouched):
+                if heard and not await asyncio.to_thread(firewall.is_untouched):
                     return
+            heard = await self._hears_of_rules(firewall, left_s)
+            if not heard:
+                return
 
     async def _hears_of_rules(self, firewall: Firewall, within_s: float) -> bool:
         """Wait; return whether somebody changed nftables before anything else was there to do."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import select
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from chronovisor.net import plane as planes
 from chronovisor.net.firewall import Firewall
+from chronovisor.net.firewall import firewall as firewalls
+from chronovisor.net.firewall.apply import apply
 from chronovisor.net.intent import changed
 from chronovisor.net.plane import NetPlane
 from chronovisor.net.settings import Metadata, VmNetworking
@@ -107,35 +110,69 @@ def test_what_is_lost_counts_as_a_change_of_ours(site: Any) -> None:
     assert firewall.is_untouched()
 
 
-@pytest.mark.usefixtures("site")
-def test_the_plane_mends_at_once_what_it_hears_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("RECONCILE_S", "RETRY_S"):
-        monkeypatch.setattr(planes, name, 1e6)
+async def until_rules(count: int) -> None:
+    """Wait until our chain `input` has so many rules that name devices."""
+    async with asyncio.timeout(60):
+        while True:
+            look = ("nft", "list", "chain", "inet", "chronovisor", "input")
+            process = await asyncio.create_subprocess_exec(
+                *look, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+            )
+            said, _ = await process.communicate()
+            if said.count(b"iifname") == count:
+                return
+            await asyncio.sleep(0.02)
 
-    async def until_rules(count: int) -> None:
-        async with asyncio.timeout(60):
-            while True:
-                look = ("nft", "list", "chain", "inet", "chronovisor", "input")
-                process = await asyncio.create_subprocess_exec(
-                    *look, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-                )
-                said, _ = await process.communicate()
-                if said.count(b"iifname") == count:
-                    return
-                await asyncio.sleep(0.02)
 
-    async def scenario() -> None:
-        async with Supervisor(tmp_path / "worlds") as supervisor:
-            plane = NetPlane(supervisor, tmp_path, tmp_path, lambda _, __: None)
+def with_plane(base: Path, scenario: Callable[[], Awaitable[None]]) -> None:
+    """Run a scenario beside a plane that looks for itself only where it was told to."""
+
+    async def run_both() -> None:
+        async with Supervisor(base / "worlds") as supervisor:
+            plane = NetPlane(supervisor, base, base, lambda _, __: None)
             plane.want({}, VmNetworking(enabled=True), Metadata(enabled=False))
             running = asyncio.create_task(plane.run())
-            for harm in ("list ruleset", "flush ruleset", "flush chain inet chronovisor input") * 2:
-                await until_rules(2)
-                run("nft", *harm.split())
-            await until_rules(2)
+            await scenario()
             running.cancel()
             await asyncio.wait([running])
 
-    asyncio.run(scenario())
+    asyncio.run(run_both())
+
+
+@pytest.fixture
+def unprompted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep planes from looking at everything now and then."""
+    for name in ("RECONCILE_S", "RETRY_S"):
+        monkeypatch.setattr(planes, name, 1e6)
+
+
+@pytest.mark.usefixtures("site", "unprompted")
+def test_the_plane_mends_at_once_what_it_hears_of(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        for harm in ("list ruleset", "flush ruleset", "flush chain inet chronovisor input") * 2:
+            await until_rules(2)
+            run("nft", *harm.split())
+        await until_rules(2)
+
+    with_plane(tmp_path, scenario)
+
+
+@pytest.mark.usefixtures("site", "unprompted")
+def test_the_plane_mends_what_was_changed_while_it_loaded_its_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harms = ["flush chain inet chronovisor input"] * 2  # it makes sure twice at its start
+
+    def apply_and_harm(*words: Any) -> None:
+        apply(*words)
+        if harms:
+            run("nft", *harms[-1].split())
+            harms.pop()
+
+    async def scenario() -> None:
+        while harms:  # noqa: ASYNC110 - a thread empties it
+            await asyncio.sleep(0.01)
+        await until_rules(2)
+
+    monkeypatch.setattr(firewalls, "apply", apply_and_harm)
+    with_plane(tmp_path, scenario)

@@ -156,6 +156,11 @@ class Firewall(contextlib.AbstractContextManager["Firewall"]):
         return generation(self._netfilter) == expected
 
     @property
+    def has_synced(self) -> bool:
+        """Whether the last `sync` or `change` succeeded."""
+        return self._wanted is not None
+
+    @property
     def was_touched(self) -> bool:
         """Whether, by the last look, somebody else changed our tables since our last `sync`."""
         return self._touched
