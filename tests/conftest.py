@@ -1,5 +1,6 @@
 """What every tier shares."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,11 @@ from hypothesis import settings
 # How long an example takes is the machine's business: tests assert no times.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the workers of `-n auto`: more than processors, for tests wait more than they work."""
+    return (os.cpu_count() or 1) * 3 // 2
 
 
 @pytest.fixture

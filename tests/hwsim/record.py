@@ -22,6 +22,7 @@ tenth of an emulated processor, and what they take is missed by the daemons that
 LOOKS_TOLD = 50
 _TESTS = Path(__file__).parents[1]
 _KERNEL = ("0", "2")  # kthreadd, and whose parent it is
+_PTPD_SETS_NOTHING = {b"-n", b"-v", b"-H", b"-k"}  # ptpd2(8): no adjustment, or only words
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ def writer(process: Path) -> str | None:
         if name == "phc2sys":
             return "phc2sys"
         if name == "ptpd":
-            return "" if b"-n" in argv else "ptpd"
+            return "" if _PTPD_SETS_NOTHING & set(argv) else "ptpd"
         if name == "ptp4l" and b"-f" in argv:
             text = Path(argv[argv.index(b"-f") + 1].decode()).read_bytes()
             steers = b"time_stamping software" in text and b"free_running 0" in text

@@ -128,6 +128,7 @@ def test_a_nic_in_use_is_refused(simulate: Simulate, tmp_path: Path) -> None:
     assert hwtstamp.read(hw0.name) == config
 
 
+@pytest.mark.long
 def test_received_messages_and_who_sends_them(simulate: Simulate, tmp_path: Path) -> None:
     hw0, hw1 = simulate(Nic(), Nic())
     up(hw0, hw1)
@@ -181,6 +182,7 @@ def test_whatever_ends_a_preflight_the_nic_is_put_back(
     assert list(records.iterdir()) == []
 
 
+@pytest.mark.long
 def test_through_visord_with_its_outcome_applied(
     simulate: Simulate, namespace: MakeNamespace, tmp_path: Path
 ) -> None:
