@@ -148,10 +148,10 @@ def test_no_profile_adds_nothing() -> None:
             ],
         ),
         (
-            host("802.1AS", ptp4l={"slaveOnly": 1, "transportSpecific": "0x0"}),
+            host("802.1AS", ptp4l={"slaveOnly": 0, "transportSpecific": "0x0"}),
             [
                 "options.ptp4l.transportSpecific: transportSpecific 0x0 contradicts profile",
-                "options.ptp4l.slaveOnly: clientOnly 1 contradicts profile 802.1AS",
+                "options.ptp4l.slaveOnly: clientOnly 0 contradicts profile 802.1AS",
             ],
         ),
         (
@@ -215,10 +215,8 @@ def test_roles_have_their_own_values() -> None:
         ptp4l_options(host("802.1AS", {}, {}, role=role), NEW).whole
         for role in ("client", "boundary")
     )
-    assert (client["priority1"].text, client["gmCapable"].text) == ("255", "0")
-    assert boundary["priority1"].text == "246"
-    assert "gmCapable" not in boundary
-    assert (client["clientOnly"].text, boundary["clientOnly"].text) == ("0", "0")
+    assert (client["priority1"].text, boundary["priority1"].text) == ("255", "246")
+    assert (client["clientOnly"].text, boundary["clientOnly"].text) == ("1", "0")
 
 
 def test_what_a_release_lacks_is_left_out_or_named() -> None:
