@@ -18,7 +18,7 @@ lab-down: setup   ## remove the lab
 	@$(BIN)/visorctl lab down
 
 test: setup lint   ## lint, type-check and run every test
-	@$(BIN)/pytest -n auto --ignore=tests/guests
+	@$(BIN)/pytest -n auto --dist worksteal --ignore=tests/guests
 	@$(BIN)/pytest -m "not long" tests/guests
 	@$(MAKE) --no-print-directory test-hwsim ARGS='-m "not long"'
 

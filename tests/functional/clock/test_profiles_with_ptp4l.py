@@ -160,11 +160,12 @@ def test_the_second_master_of_the_table_takes_over(known: Catalogue) -> None:
         clocks = Clocks(place, known, Path(directory))
         first = clocks.serve(1, settings({"options": QUICK}), *alone, "--priority1=1")
         own = "".join(first.seen).split("selected local clock ")[1].split()[0]
-        clocks.serve(2, settings({"options": QUICK}), *alone, "--priority1=2")
         host = settings({"options": QUICK, **masters("192.0.2.1", "192.0.2.2")})
         run = clocks.run(3, host)
         run.first_with(f"selected best master clock {own}")
         assert abs(run.offset_ns()) < NEAR_NS
+        # Only now: ptp4l 3.1.1 that hears the worse one first may never ask the better one for Sync
+        clocks.serve(2, settings({"options": QUICK}), *alone, "--priority1=2")
         first.end()
         while own in run.first_with("selected best master clock"):
             pass

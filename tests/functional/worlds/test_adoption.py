@@ -85,14 +85,16 @@ async def test_signals_for_visord_alone_leave_worlds_running(
 
 
 async def test_the_end_of_an_adopted_world_is_seen_with_its_status(
-    tmp_path: Path, wait_for: WaitFor
+    tmp_path: Path, wait_for: WaitFor, until: Until
 ) -> None:
-    script = "trap 'exit 7' USR1; echo ready; while :; do sleep 0.01; done"
+    ready = tmp_path / "ready"
+    script = f"trap 'exit 7' USR1; touch {ready}; while :; do sleep 0.01; done"
     policy = RestartPolicy(mode="never")
     async with visord(tmp_path, WorldSpec("w", ("sh", "-c", script), restart=policy)) as (_, pids):
         pass
     async with Supervisor(tmp_path) as supervisor:
         await supervisor.adopt()
+        await until(ready.exists)
         os.kill(pids["w"], signal.SIGUSR1)
         world = await wait_for(supervisor, "w", State.FAILED)
         assert world.reason.startswith("exited with status 7 after ")
