@@ -3,3 +3,9 @@
 Each module measures one subject: `measure()` returns rows (`bench.result.Row`). `python -m bench`
 runs all of them, or those named, prints a table and writes JSON.
 """
+
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[1]
+sys.path.append(str(CHECKOUT / "tests"))  # the test bed: guests, simulated NICs, the truth

@@ -8,16 +8,9 @@ What visord costs is measured outside, see `bench.cost`.
 
 import json
 import statistics
-import sys
-from pathlib import Path
 
 from bench import cost
-from bench.result import Row, progress, row
-
-CHECKOUT = Path(__file__).parents[1]
-sys.path.append(str(CHECKOUT / "tests"))  # the test bed: guests, simulated NICs, the truth
-
-from bench.clock_hardware_guest import (  # noqa: E402
+from bench.clock_hardware_guest import (
     LOCKED_NS,
     MARK,
     PATIENCE,
@@ -25,31 +18,14 @@ from bench.clock_hardware_guest import (  # noqa: E402
     STEADY_S,
     Figures,
 )
-from hwsim.build import MODULE, build  # noqa: E402
-from qemu import Machine, debian_kernel  # noqa: E402
+from bench.guest import said_in_guest
+from bench.result import Row, progress, row
 
 
 def measure() -> list[Row]:
     """Return what a guest measured, and visord's cost on this machine."""
-    kernel = debian_kernel()
-    module = build(kernel).read_bytes()
     progress(f"a guest with simulated NICs, {RUNS} runs of each kind by turns (some minutes)")
-    with Machine(kernel, root=Path("/"), memory_mib=1536, files={MODULE: module}) as machine:
-        path = f"{CHECKOUT / 'src'}:{CHECKOUT}:{CHECKOUT / 'tests'}"
-        done = machine.run(
-            *(sys.executable, "-m", "bench.clock_hardware_guest"),
-            env={
-                "CHRONOVISOR_HWSIM": f"/run/guest/files/{MODULE}",
-                "CHRONOVISOR_SLOWNESS": "10",
-                "PYTHONPATH": path,
-            },
-            cwd=str(CHECKOUT),
-            deadline_s=3000.0,
-        )
-    found = [line for line in done.text.splitlines() if line.startswith(MARK)]
-    if done.code or not found:
-        raise RuntimeError(f"the guest ended with {done.code}:\n{done.text[-3000:]}")
-    figures = json.loads(found[0].removeprefix(MARK))
+    figures = json.loads(said_in_guest("bench.clock_hardware_guest", MARK))
     ours, plain = ([Figures(*one) for one in figures[kind]] for kind in ("ours", "plain"))
     return [*_rows(ours, plain), *_native()]
 

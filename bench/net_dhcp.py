@@ -7,7 +7,6 @@ import random
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -20,10 +19,6 @@ from chronovisor.net.dhcp.place import Place
 from chronovisor.net.dhcp.service import DhcpService
 from chronovisor.net.intent import build
 from chronovisor.worlds import Supervisor
-
-# The VMs of the tests are those of the bench.
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
-
 from dhcp_guests import Guest, Host, Nobody, entered, inside
 from dhcp_site import Site, Vm, mac
 

@@ -14,13 +14,11 @@ import os
 import resource
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
-from pathlib import Path
 
 from bench.result import Row, progress, row
 from chronovisor.net.firewall import Firewall, messages, static
@@ -42,10 +40,6 @@ from chronovisor.net.settings import (
     SecurityGroup,
     Subnet,
 )
-
-# The namespaces of the tests are those of the bench.
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
-
 from firewalled_hosts import inside, new_namespace
 
 SHARED = 100

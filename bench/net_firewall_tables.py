@@ -8,12 +8,10 @@ docs/design/firewall.md says what follows.
 
 import re
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from ipaddress import IPv4Network
-from pathlib import Path
 
 from bench.net_firewall import World
 from bench.result import Row, progress, row
@@ -27,10 +25,6 @@ from chronovisor.net.firewall.rules import ACCEPT, MatchAddress
 from chronovisor.net.firewall.text import part_text
 from chronovisor.net.firewall.wanted import Wanted
 from chronovisor.net.intent import build
-
-# The namespaces of the tests are those of the bench.
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
-
 from firewalled_hosts import NETWORK, Host, firewalled_host, inside, new_namespace, run
 
 PORTS = 3000

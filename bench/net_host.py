@@ -6,17 +6,12 @@ loop's stall, in which visord feeds no watchdog and answers nobody.
 
 import signal
 import statistics
-import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from bench.result import Row, progress, row
-
-# The hosts of the tests are those of the bench.
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
-
 from visords import until
 from vm_hosts import VmHost, vm_host, web
 
