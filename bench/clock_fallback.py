@@ -15,7 +15,7 @@ from hwsim.fallback import Fallback
 
 def measure() -> list[Row]:
     """Return what a guest measured."""
-    progress(f"a guest with simulated NICs, {RUNS} fallbacks (some minutes)")
+    progress(f"a guest with simulated NICs, {RUNS} fallback (some minutes)")
     found = [
         Fallback(*one) for one in json.loads(said_in_guest("bench.clock_fallback_guest", MARK))
     ]
@@ -33,6 +33,6 @@ def measure() -> list[Row]:
         ("transient: PTP back until the clock is close", "on_return_ns"),
     ):
         us = max(getattr(one, what) for one in found) / 1000
-        note = f"emulated; system clock, worst of {RUNS} runs; no step, slewed at 500 ppm at most"
+        note = "emulated; system clock, no step, slewed at 500 ppm at most"
         rows.append(row(name, us, "us", note=note))
     return rows

@@ -10,7 +10,7 @@ from hwsim.devices import Namespace, run, simulated
 from hwsim.fallback import NICS, Fallback, fallback_site, lose_and_return
 from hwsim.record import Recorder
 
-RUNS = 2
+RUNS = 1
 STAMPS = "hardware"
 MARK = "figures: "
 
