@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from chronovisor.clock.profiles import ProfileName
 from chronovisor.errors import ChronovisorError
 from hwsim import truth
-from hwsim.devices import Namespace, Nic, Port, run, simulated
+from hwsim.devices import Namespace, Nic, Port, new_namespace, run, simulated
 from hwsim.hosts import Host, host_in, settings
 from hwsim.ptp import grandmaster
 from hwsim.rendered import serving
@@ -76,12 +76,9 @@ def site() -> Iterator[Site]:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="b"))
         nics = (Nic(), Nic(15_000, phc=1), Nic(15_000, phc=1), Nic())
         first, one, other, second = stack.enter_context(simulated(*nics))
-        spaces = [Namespace(f"bench{number}") for number in range(3)]
-        for space in spaces:
-            run("ip", "netns", "add", space.name)
-            stack.callback(space.remove)
-            run("ip", "-n", space.name, "link", "set", "lo", "up")
-        left, ours, right = spaces
+        left, ours, right = (
+            stack.enter_context(new_namespace(f"bench{number}")) for number in range(3)
+        )
         left.take(first)
         ours.take(one)
         ours.take(other)

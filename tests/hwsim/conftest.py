@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hwsim.devices import Namespace, Nic, Port, run, simulated
+from hwsim.devices import Namespace, Nic, Port, new_namespace, run, simulated
 
 if "CHRONOVISOR_HWSIM" not in os.environ:
     collect_ignore_glob = ["test_*.py"]
@@ -55,10 +55,6 @@ def namespace(simulate: Simulate, tmp_path: Path) -> Iterator[MakeNamespace]:
     with contextlib.ExitStack() as stack:
 
         def make() -> Namespace:
-            made = Namespace(f"hwsim{next(numbers)}")
-            run("ip", "netns", "add", made.name)
-            stack.callback(made.remove)
-            run("ip", "-n", made.name, "link", "set", "lo", "up")
-            return made
+            return stack.enter_context(new_namespace(f"hwsim{next(numbers)}"))
 
         yield make

@@ -208,3 +208,15 @@ def run(*words: str) -> str:
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(words)}: exit code {done.returncode}\n{done.stderr}"
     return done.stdout
+
+
+@contextlib.contextmanager
+def new_namespace(name: str) -> Iterator[Namespace]:
+    """Make a network namespace, and take it away with its processes in the end."""
+    made = Namespace(name)
+    run("ip", "netns", "add", name)
+    try:
+        run("ip", "-n", name, "link", "set", "lo", "up")
+        yield made
+    finally:
+        made.remove()
