@@ -1,4 +1,7 @@
-"""Several ports, on clocks of their own or on one: the time handed on, and one port taking over."""
+"""Several ports, on clocks of their own or on one: the time handed on, and one port taking over.
+
+And that a clock which nobody has set yet is no source of time, whatever ptp4l's ports are called.
+"""
 
 from pathlib import Path
 
@@ -8,8 +11,10 @@ from chronovisor.clock.profiles import ProfileName
 from hwsim import truth
 from hwsim.conftest import MakeNamespace, Simulate
 from hwsim.devices import OWN, Nic, Port
-from hwsim.ptp import grandmaster, ptp4l
+from hwsim.hosts import Host, host_in, settings
+from hwsim.ptp import UDP_E2E, grandmaster, ptp4l
 from hwsim.rendered import end, first_state, follow, serving, until_state
+from visords import short_directory, until
 
 pytestmark = pytest.mark.long
 
@@ -17,6 +22,12 @@ LIMIT_NS = 10_000
 TELECOM = ProfileName.G_8275_1
 GOAL_S = 0.6
 """What a takeover is to take at telecom rates; printed beside what it took, not asserted."""
+
+FAR_NS = 100 * 10**9
+"""How far a clock is off that nobody has set."""
+
+NOTHING_NS = 10_000_000
+"""What the system clock may move against the raw clock by its own rate: far less than a step."""
 
 PATIENCE = 10
 """Announce messages that may be late in a busy guest; the most that the profile allows."""
@@ -98,3 +109,44 @@ def test_the_other_port_takes_over(
         f"followed after {locked_s:.3f} s; the system clock at most {worst_ns} ns off meanwhile"
     )
     assert worst_ns < 1_000_000
+
+
+def port_states(host: Host) -> list[str]:
+    """Return the state of each port of a host."""
+    return [port["state"] for port in host.clock()["ports"]]
+
+
+@pytest.mark.parametrize(
+    ("role", "clock", "lonely"),
+    [("boundary", 1, "MASTER"), ("client", OWN, "LISTENING")],
+    ids=["boundary clock", "client with two clocks"],
+)
+def test_a_clock_that_nobody_has_set_is_not_followed(
+    simulate: Simulate, namespace: MakeNamespace, tmp_path: Path, role: str, clock: int, lonely: str
+) -> None:
+    """phc2sys takes a port in state MASTER for a source, and with `-a` any clock if none is."""
+    master, upper, lower, lowest = simulate(
+        Nic(), Nic(15_000, phc=clock), Nic(-8_000, phc=clock), Nic()
+    )
+    top, ours = namespace(), namespace()
+    top.take(master, "10.0.0.1/24")
+    ours.take(upper, "10.0.0.2/24")
+    ours.take(lower, "10.0.1.2/24")
+    cabled(master, upper, lower, lowest)
+    truth.step(master.clock, truth.UTC_OFFSET_NS)
+    for name in {upper.clock, lower.clock}:
+        truth.step(name, truth.UTC_OFFSET_NS + FAR_NS)
+    with short_directory() as base, host_in(base, ours) as host:
+        wanted = settings(upper, lower)
+        wanted["ptp_config"]["role"] = role
+        before_ns = truth.exact("realtime", "raw")
+        host.set_clock(wanted)
+        until("no port has a master", lambda: lonely in port_states(host))
+        moved_ns = truth.worst("realtime", "raw", before_ns, for_s=5.0)
+        assert moved_ns < NOTHING_NS, "a clock that nobody has set was followed"
+        assert "phc2sys" not in host.do("world", "list")
+        grandmaster(top, master, tmp_path, *UDP_E2E)
+        host.until_locked()
+        for port in (upper, lower):
+            truth.until_within(LIMIT_NS, port.clock, master.clock)
+        truth.until_within(2 * LIMIT_NS, "realtime", master.clock, -truth.UTC_OFFSET_NS)

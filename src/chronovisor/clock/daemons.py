@@ -8,6 +8,7 @@ from chronovisor.clock.chrony import daemon as chronyd
 from chronovisor.clock.containment import make_ready
 from chronovisor.clock.plan import (
     HandOverRate,
+    HoldDaemon,
     RestartDaemon,
     ReviveDaemon,
     StartDaemon,
@@ -21,7 +22,15 @@ _DELETED = " (deleted)"
 
 
 async def apply(
-    action: StartDaemon | RestartDaemon | ReviveDaemon | StopDaemon | WriteFile | HandOverRate,
+    action: (
+        StartDaemon
+        | RestartDaemon
+        | ReviveDaemon
+        | StopDaemon
+        | HoldDaemon
+        | WriteFile
+        | HandOverRate
+    ),
     supervisor: Supervisor,
 ) -> None:
     """Do one action. Raises `Unavailable` or `ToolFailed` where it cannot be done."""
@@ -37,7 +46,7 @@ async def apply(
             await supervisor.ensure(spec)
         case ReviveDaemon(name):
             await supervisor.restart(name)
-        case StopDaemon(name, reason):
+        case StopDaemon(name, reason) | HoldDaemon(name, reason):
             await supervisor.stop(name, reason)
 
 

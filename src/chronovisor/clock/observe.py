@@ -41,6 +41,11 @@ class Seen:
         follows = any(state in _FOLLOWING for state in self.port_states.values())
         return self.grandmaster if follows else None
 
+    @property
+    def calibrated(self) -> bool:
+        """Return whether a port follows a master with a clock that this one has set."""
+        return PortState.SLAVE in self.port_states.values()
+
     def take_reading(self, reading: Reading, now_s: float) -> None:
         """Note a full reading."""
         self.reading, self.silence, self.outdated = reading, "", False

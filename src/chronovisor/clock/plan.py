@@ -131,6 +131,21 @@ class HandOverRate:
         return f"hand the system clock's rate over in {self.path}"
 
 
+@dataclass(frozen=True, slots=True)
+class HoldDaemon:
+    """Stop a daemon that would take the time of a clock which nobody has set, until somebody has.
+
+    Applied by `daemons.apply`.
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the action as a line for people."""
+        return f"hold {self.name}"
+
+
 Action = (
     AssignAddress
     | WriteFile
@@ -138,6 +153,7 @@ Action = (
     | RestartDaemon
     | ReviveDaemon
     | StopDaemon
+    | HoldDaemon
     | SetLive
     | HandOverRate
 )
@@ -149,6 +165,7 @@ class WantedDaemon:
 
     `spec.generation` is the digest of all that it reads at its start alone. `steers` says that it
     may set the system clock, `rate_file` where it reads at its start which rate the clock has.
+    `follows` names the daemon that must have a calibrated port whenever this one starts.
     """
 
     spec: WorldSpec
@@ -157,6 +174,7 @@ class WantedDaemon:
     live: Mapping[str, int]
     steers: bool = False
     rate_file: Path | None = None
+    follows: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +191,8 @@ class Observed:
 
     `live` holds the options that the running ptp4l answered for, empty while it does not answer.
     `rate_text` is the system clock's rate as `rate_file` has it, None while it is not known.
-    `stuck` says of daemons that run, or are given up on, why they cannot go on without a restart.
+    `stuck` says of daemons why they cannot go on without a restart. `calibrated`: a PTP port
+    follows a master, and its clock has been set by it (port state SLAVE).
     """
 
     daemons: Mapping[str, str]
@@ -182,13 +201,15 @@ class Observed:
     addresses: frozenset[tuple[str, IPv4Interface | IPv6Interface]]
     rate_text: str | None = None
     stuck: Mapping[str, str] = field(default_factory=dict)
+    calibrated: bool = False
 
 
 def plan(wanted: Wanted, observed: Observed) -> list[Action]:
     """Return what turns `observed` into `wanted`, in the order it must be done; empty when equal.
 
     Daemons stop in the reverse of the order in which they start, and those that may set the system
-    clock start last.
+    clock start last. One that follows another waits until that one has a calibrated port, which it
+    has not when this plan starts it.
     """
     names = {daemon.spec.name for daemon in wanted.daemons}
     actions: list[Action] = [
@@ -201,9 +222,25 @@ def plan(wanted: Wanted, observed: Observed) -> list[Action]:
         for device, address in wanted.addresses
         if (device, address) not in observed.addresses
     ]
+    started: set[str] = set()
     for daemon in sorted(wanted.daemons, key=lambda daemon: daemon.steers):  # keeps their order
-        actions += _for_daemon(daemon, observed)
+        ready = observed.calibrated and daemon.follows not in started
+        found = _for_daemon(daemon, observed)
+        starts = any(isinstance(one, StartDaemon | RestartDaemon | ReviveDaemon) for one in found)
+        if starts and daemon.follows and not ready:
+            found = _held(daemon, observed)
+        elif starts:
+            started.add(daemon.spec.name)
+        actions += found
     return actions
+
+
+def _held(daemon: WantedDaemon, observed: Observed) -> list[Action]:
+    """Return what is done in place of a start that must wait."""
+    if daemon.spec.name not in observed.daemons:
+        return []
+    reason = f"a port of {daemon.follows} must be SLAVE when it starts, and none is"
+    return [HoldDaemon(daemon.spec.name, reason)]
 
 
 def _for_daemon(daemon: WantedDaemon, observed: Observed) -> list[Action]:

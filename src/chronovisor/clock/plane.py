@@ -6,7 +6,7 @@ visord hands over the settings that hold (`want`) and runs `run`; everybody asks
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from chronovisor.clock.plan import (
     DAEMONS,
     Action,
     AssignAddress,
+    HoldDaemon,
     Observed,
     RestartDaemon,
     ReviveDaemon,
@@ -79,6 +80,7 @@ class ClockPlane:
             memory,
             publish,
             judge_other=self._judge_ntp,
+            calibrated=self._wake.set,
             statistics_log=self.statistics_log,
         )
         self.system_clock = SystemClock(
@@ -111,8 +113,13 @@ class ClockPlane:
             tasks.create_task(self.system_clock.run())
             tasks.create_task(self._reconcile_for_ever())
 
-    async def plan(self, settings: SystemTime | None = None) -> list[Action]:
-        """Return what would be done for these settings (those that hold when None is given)."""
+    async def plan(
+        self, settings: SystemTime | None = None, *, retry: Mapping[str, str] | None = None
+    ) -> list[Action]:
+        """Return what would be done for these settings (those that hold when None is given).
+
+        `retry` says of daemons why they are tried again now.
+        """
         proposed = settings or self._settings
         if proposed is None:
             return []
@@ -121,7 +128,7 @@ class ClockPlane:
         goal = wanted(proposed, self._engine, clock.paths, owner, may_step=clock.may_step)
         host = await asyncio.to_thread(self._surroundings.host, proposed)
         goal = contained(goal, proposed, self._engine.catalogue, host)
-        return plan(goal, await self._observe(goal))
+        return plan(goal, await self._observe(goal, retry or {}))
 
     def _judge_ntp(self) -> Verdict:
         """Return the state of a clock whose protocol is NTP."""
@@ -140,7 +147,7 @@ class ClockPlane:
         engine = self._engine.chosen(settings)
         return report.status(settings, self._watch, self.system_clock, worlds, engine, notices)
 
-    async def _observe(self, goal: Wanted) -> Observed:
+    async def _observe(self, goal: Wanted, retry: Mapping[str, str]) -> Observed:
         observer = self._watch.observer
         devices_with_addresses = {device for device, _ in goal.addresses}
         rate_ppb = system_clock_frequency_ppb()
@@ -151,8 +158,12 @@ class ClockPlane:
             addresses=await asyncio.to_thread(addresses.observe, devices_with_addresses),
             # A rate of 0 is that of a clock which nobody has set since the boot
             rate_text=chronyd.drift_text(rate_ppb) if rate_ppb else None,
-            stuck=daemons.stuck(self._supervisor, DAEMONS)
-            | containment.astray(goal, self._supervisor),
+            stuck={
+                **retry,
+                **daemons.stuck(self._supervisor, DAEMONS),
+                **containment.astray(goal, self._supervisor),
+            },
+            calibrated=self._watch.calibrated,
         )
 
     async def _reconcile_for_ever(self) -> None:
@@ -169,14 +180,16 @@ class ClockPlane:
         if self._engine.chosen(settings).release is None:
             await self._engine.detect()
         found = await asyncio.to_thread(obstacles, settings, self.listed)
-        await self._forgive(settings, lacking=bool(found))
+        self._lacked = self._lacked or bool(found)
         known = await asyncio.to_thread(devices.notices, settings, self.listed)
         self._device_notices = tuple(known)
         problem = "; ".join(one.message for one in found)
         try:
-            for action in self._possible(await self.plan(), found):
+            actions = await self.plan(retry=self._waiting(settings) if self._lacked else None)
+            for action in self._possible(actions, found):
                 self._publish("clock.action", {"action": str(action), "reason": action.reason})
                 await self._apply(action)
+            self._lacked = bool(found)
         except ChronovisorError as error:
             problem = error.message
         if problem != self.problem:
@@ -184,29 +197,33 @@ class ClockPlane:
             self._publish("clock.problem", {"problem": problem})
         self._watch.wake()
 
-    async def _forgive(self, settings: SystemTime, *, lacking: bool) -> None:
-        """Try at once again what failed for want of something, a device say, that is there now."""
-        lacked, self._lacked = self._lacked, lacking
-        if lacking or not lacked:
-            return
-        for world in self._supervisor.worlds():
-            waits = world.state in (State.FAILED, State.BACKOFF)
-            if waits and world.name in self._engine.chosen(settings).worlds:
-                with contextlib.suppress(ChronovisorError):  # the world says why, and is retried
-                    await self._supervisor.restart(world.name)
+    def _waiting(self, settings: SystemTime) -> dict[str, str]:
+        """Return the daemons that failed while something was missing, a device say.
+
+        What is there again is reason to try them at once.
+        """
+        return {
+            world.name: "what it lacked is there again"
+            for world in self._supervisor.worlds()
+            if world.state in (State.FAILED, State.BACKOFF)
+            and world.name in self._engine.chosen(settings).worlds
+        }
 
     def _possible(self, actions: list[Action], found: list[Problem]) -> list[Action]:
         """Return what is done in spite of obstacles.
 
         A device that is gone must not keep the system clock from its other source: what needs the
-        device is not started, all else goes its way.
+        device is not started, all else goes its way. Without another source what runs goes on as it
+        is, but for what would take the time of a clock that nobody has set.
         """
         if not found:
             return actions
         assert self._settings is not None
         devices_alone = all(problem.where.startswith("ptp_config") for problem in found)
-        if not (self._settings.needs_ntp and devices_alone):
+        if not devices_alone:
             return []
+        if not self._settings.needs_ntp:
+            return [action for action in actions if isinstance(action, HoldDaemon)]
         hindered = self._engine.chosen(self._settings).worlds
         return [
             containment.possible_without_device(action)

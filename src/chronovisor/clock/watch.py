@@ -59,10 +59,16 @@ class Watch:
         publish: Publish,
         *,
         judge_other: Callable[[], Verdict],
+        calibrated: Callable[[], None],
         statistics_log: StatisticsLog | None = None,
     ) -> None:
-        """Watch later, see `run`; `judge_other` judges a clock whose protocol is not PTP."""
+        """Watch later, see `run`; `judge_other` judges a clock whose protocol is not PTP.
+
+        `calibrated` is called when a port has come to follow a master.
+        """
         self._judge_other = judge_other
+        self._tell_calibrated = calibrated
+        self._was_calibrated = False
         self._statistics_log = statistics_log
         self._supervisor = supervisor
         self._engine = engine
@@ -97,6 +103,11 @@ class Watch:
         devices = tuple(port.device for port in settings.ptp_config.active_ports())
         engine = self._engine.chosen(settings)
         return _speaks_ptp(settings), engine.name, engine.target(settings), devices
+
+    @property
+    def calibrated(self) -> bool:
+        """Return whether a port follows a master with a clock that this one has set."""
+        return self.observer is not None and self.observer.seen.calibrated
 
     def wake(self) -> None:
         """Have the state judged now: something changed."""
@@ -172,6 +183,9 @@ class Watch:
             with contextlib.suppress(Unavailable):
                 self._memory_file.write(self._memory, verdict)
         self._publish_sample(evidence)
+        was_calibrated, self._was_calibrated = self._was_calibrated, self.calibrated
+        if self.calibrated and not was_calibrated:
+            self._tell_calibrated()
         if self._statistics_log:
             seen = self.observer.seen if self.observer else None
             self._statistics_log.take(self._settings.statistics_log, seen)

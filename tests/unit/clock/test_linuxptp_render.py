@@ -52,11 +52,12 @@ def host(
     discipline: Discipline = Discipline.SYSTEM_CLOCK,
     domain: int = 0,
     calibration_delay_ns: int = 0,
+    role: PtpRole = PtpRole.CLIENT,
 ) -> SystemTime:
     return SystemTime(
         enabled=True,
         discipline=discipline,
-        ptp_config=PtpConfig(domain=domain, port=ports or (port(0),)),
+        ptp_config=PtpConfig(domain=domain, role=role, port=ports or (port(0),)),
         calibration_delay_ns=calibration_delay_ns,
         options=PassthroughOptions(ptp4l=ptp4l or {}, phc2sys=phc2sys or {}),
     )
@@ -380,6 +381,28 @@ def test_ports_with_one_clock_need_no_jbod(clocks: dict[str, int] | None, severa
     assert (phc2sys.argv[5 + 2 : 5 + 5] == ("-s", "eth0", "-c")) == (not several)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "clocks", "needs"),
+    [
+        pytest.param(host(port(0, HARDWARE)), None, False, id="client"),
+        pytest.param(host(*PORTS), {"eth0": 3, "eth1": 3}, False, id="one-clock"),
+        pytest.param(host(*PORTS), {"eth0": 3, "eth1": 4}, True, id="clocks-of-their-own"),
+        pytest.param(
+            host(*PORTS, role=PtpRole.BOUNDARY), {"eth0": 3, "eth1": 3}, True, id="boundary-clock"
+        ),
+        pytest.param(
+            host(port(0, HARDWARE), ptp4l={"clientOnly": 0}), None, True, id="may-become-master"
+        ),
+    ],
+)
+def test_phc2sys_needs_a_master_where_a_clock_may_be_nobodys(
+    wanted: SystemTime, clocks: dict[str, int] | None, needs: bool
+) -> None:
+    for steers in (True, False):
+        phc2sys = render_phc2sys(wanted, NEW, PATHS, clocks, steers=steers)
+        assert phc2sys is None or phc2sys.needs_master == needs
+
+
 def test_an_option_decides_before_the_clocks() -> None:
     wanted = host(*PORTS, ptp4l={"boundary_clock_jbod": 1})
     ptp4l = render_ptp4l(wanted, OLD, PATHS, {"eth0": 3, "eth1": 3})
@@ -398,9 +421,7 @@ def test_a_boundary_clock_keeps_its_clocks_together_whosever_the_system_clock_is
     role: str, clocks: dict[str, int], argv: bool
 ) -> None:
     """Otherwise it would serve a clock that nobody sets, as soon as its own master is back."""
-    wanted = host(*PORTS)
-    config = wanted.ptp_config.model_copy(update={"role": PtpRole(role)})
-    wanted = wanted.model_copy(update={"ptp_config": config})
+    wanted = host(*PORTS, role=PtpRole(role))
     phc2sys = render_phc2sys(wanted, OLD, PATHS, clocks, steers=False)
     assert (phc2sys is not None) == argv
     if phc2sys is not None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from chronovisor.clock.arbiter import NtpEvidence, Owner, Policy, PtpEvidence, Record, decide
 from chronovisor.clock.plan import (
     Action,
+    HoldDaemon,
     Observed,
     RestartDaemon,
     StartDaemon,
@@ -30,7 +31,8 @@ HARDWARE = {"ptp4l": False, "phc2sys": True, "chronyd": True}
 def daemon(name: str, *, steers: bool) -> WantedDaemon:
     """Return a daemon whose generation says whether it steers."""
     spec = WorldSpec(name, (name,), generation="steers" if steers else "measures")
-    return WantedDaemon(spec, Path(f"/{name}.conf"), "", {}, steers=steers)
+    follows = "ptp4l" if name == "phc2sys" else None
+    return WantedDaemon(spec, Path(f"/{name}.conf"), "", {}, steers=steers, follows=follows)
 
 
 def wanted(owner: Owner, *, hardware: bool) -> Wanted:
@@ -60,7 +62,7 @@ class Worlds:
     def steps(self, action: Action) -> list[tuple[str, str, str]]:
         """Return the steps of an action, between which all may be cut off."""
         match action:
-            case StopDaemon(name):
+            case StopDaemon(name) | HoldDaemon(name):
                 return [("mean", name, ""), ("end", name, "")]
             case StartDaemon(spec) | RestartDaemon(spec):
                 name, generation = spec.name, spec.generation
@@ -88,7 +90,7 @@ class Worlds:
             if name not in self.running:
                 self.start(name, generation)
 
-    def observed(self) -> Observed:
+    def observed(self, *, calibrated: bool = False) -> Observed:
         """Return what the plane sees."""
         known = {
             name: f"{now}, then {meant}"
@@ -98,7 +100,7 @@ class Worlds:
             if meant or name in self.running
         }
         files = {Path(f"/{name}.conf"): "" for name in HARDWARE}
-        return Observed(known, files, {}, frozenset())
+        return Observed(known, files, {}, frozenset(), calibrated=calibrated)
 
 
 MOMENT = st.tuples(
@@ -130,8 +132,8 @@ def live_through(moments: list[Moment], *, hardware: bool, locked: bool, late: b
         writers = worlds.writers()
         ptp = PtpEvidence(synchronized, last_s, "seen")
         decision, record = decide(policy, ptp, NTP[ntp], writers, record, now_s)
-        observed = seen if late else worlds.observed()
-        seen = worlds.observed()
+        observed = seen if late else worlds.observed(calibrated=synchronized)
+        seen = worlds.observed(calibrated=synchronized)
         actions = plan(wanted(decision.owner, hardware=hardware), observed)
         steps = [step for action in actions for step in worlds.steps(action)]
         for step in steps[:steps_done]:
@@ -139,7 +141,10 @@ def live_through(moments: list[Moment], *, hardware: bool, locked: bool, late: b
             worlds.writers()  # asserts
         if steps_done >= len(steps) and not late:
             owner = decision.owner
-            assert worlds.writers() == ({owner} if owner is not Owner.NOBODY else set())
+            waits = owner is Owner.PTP and hardware and "phc2sys" not in worlds.running
+            assert not waits or not synchronized or "start ptp4l" in map(str, actions)
+            nobody = waits or owner is Owner.NOBODY
+            assert worlds.writers() == (set() if nobody else {owner})
 
 
 @settings(max_examples=150, deadline=None)

@@ -16,6 +16,7 @@ PTP4L = WantedDaemon(
 PHC2SYS = WantedDaemon(
     WorldSpec("phc2sys", ("phc2sys",), generation="p1"), Path("/run/x/phc2sys.conf"), "", {}
 )
+FOLLOWER = replace(PHC2SYS, follows="ptp4l")
 WANTED = Wanted((PTP4L,))
 AGREED = Observed({"ptp4l": "g1"}, {FILE: "[global]\n"}, {"priority1": 128}, frozenset())
 NOTHING = Observed({}, {}, {}, frozenset())
@@ -81,6 +82,68 @@ def test_plan(wanted: Wanted, observed: Observed, actions: list[str]) -> None:
     found = plan(wanted, observed)
     assert [str(action) for action in found] == actions
     assert all(action.reason for action in found)
+
+
+FOLLOWED = Observed(
+    {"ptp4l": "g1", "phc2sys": "p1"},
+    {FILE: "[global]\n", PHC2SYS.file: ""},
+    {"priority1": 128},
+    frozenset(),
+)
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize(
+    ("observed", "without", "with_master"),
+    [
+        pytest.param(
+            NOTHING,
+            ["write /run/x/ptp4l.conf", "start ptp4l"],
+            ["write /run/x/ptp4l.conf", "start ptp4l"],
+            id="ptp4l-begins-without-a-master",
+        ),
+        pytest.param(
+            AGREED, [], ["write /run/x/phc2sys.conf", "start phc2sys"], id="it-does-not-run"
+        ),
+        pytest.param(FOLLOWED, [], [], id="it-runs-on"),
+        pytest.param(
+            replace(FOLLOWED, files={FILE: "[global]\n"}),
+            ["write /run/x/phc2sys.conf"],
+            ["write /run/x/phc2sys.conf"],
+            id="it-runs-on-and-its-file-is-gone",
+        ),
+        pytest.param(
+            replace(FOLLOWED, daemons={"ptp4l": "g1", "phc2sys": "p0"}),
+            ["hold phc2sys"],
+            ["restart phc2sys"],
+            id="other-generation",
+        ),
+        pytest.param(
+            replace(FOLLOWED, stuck={"phc2sys": "unplugged"}),
+            ["hold phc2sys"],
+            ["restart phc2sys"],
+            id="stuck",
+        ),
+        pytest.param(
+            replace(FOLLOWED, stuck={"ptp4l": "unplugged", "phc2sys": "unplugged"}),
+            ["restart ptp4l", "hold phc2sys"],
+            ["restart ptp4l", "hold phc2sys"],
+            id="both-stuck",
+        ),
+        pytest.param(
+            replace(FOLLOWED, daemons={"ptp4l": "g0", "phc2sys": "p1"}),
+            ["restart ptp4l"],
+            ["restart ptp4l"],
+            id="ptp4l-alone-is-restarted",
+        ),
+    ],
+)
+def test_what_follows_starts_with_a_master_alone(
+    observed: Observed, without: list[str], with_master: list[str], *, calibrated: bool
+) -> None:
+    """A NIC's clock that nobody has set yet must not become the system clock's."""
+    found = plan(Wanted((PTP4L, FOLLOWER)), replace(observed, calibrated=calibrated))
+    assert [str(action) for action in found] == (with_master if calibrated else without)
 
 
 def test_every_master_of_a_table_counts() -> None:

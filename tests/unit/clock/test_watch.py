@@ -9,6 +9,7 @@ from typing import Any
 from chronovisor.clock.engine import Engine
 from chronovisor.clock.memory import MemoryFile
 from chronovisor.clock.observe import Observer
+from chronovisor.clock.ptp import PortState
 from chronovisor.clock.settings import PtpConfig, PtpPort, SystemTime
 from chronovisor.clock.state import Verdict
 from chronovisor.clock.watch import Watch
@@ -31,7 +32,7 @@ class NoWorlds(Supervisor):
         return lambda: None
 
 
-def watch_in(base: Path) -> Watch:
+def watch_in(base: Path, calibrated: Callable[[], None] = lambda: None) -> Watch:
     def ignore(kind: str, data: dict[str, Any]) -> None:
         del kind, data
 
@@ -40,7 +41,12 @@ def watch_in(base: Path) -> Watch:
 
     memory = MemoryFile(base / "memory.json")
     return Watch(
-        NoWorlds(base / "worlds"), Engine(base / "clock"), memory, ignore, judge_other=no_ntp
+        NoWorlds(base / "worlds"),
+        Engine(base / "clock"),
+        memory,
+        ignore,
+        judge_other=no_ntp,
+        calibrated=calibrated,
     )
 
 
@@ -87,3 +93,20 @@ async def test_a_watch_forgets_whom_it_need_not_follow(tmp_path: Path) -> None:
         watch.follow(SystemTime())
         await until(lambda: watch.observer is None and watch.verdict.state == "freerunning")
         assert watch.announcers == {}
+
+
+async def test_a_port_that_comes_to_follow_is_told_once(tmp_path: Path) -> None:
+    told: list[bool] = []
+    watch = watch_in(tmp_path, lambda: told.append(watch.calibrated))
+    watch.follow(SETTINGS)
+    async with running(watch):
+        await until(lambda: asked(watch, None))
+    observer = watch.observer
+    assert observer is not None
+    for state in (PortState.UNCALIBRATED, PortState.SLAVE, PortState.SLAVE, PortState.LISTENING):
+        observer.seen.take_port(1, state)
+        watch.judge()
+    assert told == [True]
+    observer.seen.take_port(1, PortState.SLAVE)
+    watch.judge()
+    assert told == [True, True]

@@ -7,6 +7,10 @@ frequency they had, and holdover has one clock to judge. So it is with several p
 clock. With several clocks only ptp4l knows which NIC has the time, so phc2sys follows it: `-a -r`,
 which also ties the other NICs' clocks together.
 
+Neither way waits well enough where a NIC's clock may be nobody's. `-w` takes a port in state MASTER
+for a clock that has the time, and `-a`, while none of several ports follows, ties the system clock
+to any of theirs. So phc2sys starts only once a port is SLAVE there (`Rendered.needs_master`).
+
 What a file cannot say goes here: phc2sys sets both constants of its PI servo before it reads the
 file and then ignores them there, and some of its settings are letters alone.
 """

@@ -94,4 +94,11 @@ def _daemon(rendered: Rendered, *, steers: bool) -> WantedDaemon:
         restart=RESTARTS,
         generation=rendered.generation,
     )
-    return WantedDaemon(spec, rendered.path, rendered.text, rendered.live, steers=steers)
+    return WantedDaemon(
+        spec,
+        rendered.path,
+        rendered.text,
+        rendered.live,
+        steers=steers,
+        follows="ptp4l" if rendered.needs_master else None,
+    )

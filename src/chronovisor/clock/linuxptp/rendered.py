@@ -8,7 +8,7 @@ written out.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from chronovisor.clock.linuxptp.command import in_file, phc2sys_argv, ptp4l_argv
 from chronovisor.clock.linuxptp.config_file import Section, Table, config_text, normal
 from chronovisor.clock.linuxptp.options import (
     Clocks,
+    may_serve,
     needs_phc2sys,
     one_clock,
     passed_through,
@@ -38,7 +39,8 @@ class Rendered:
     """A daemon's part of the settings.
 
     `values` are the options in force by (section, name), defaults left out; `live` those that
-    can be set while it runs, with their defaults.
+    can be set while it runs, with their defaults. `needs_master`: started without a port that
+    follows a master, it takes the time of a clock which nobody has set.
     """
 
     program: str
@@ -48,6 +50,7 @@ class Rendered:
     values: Mapping[tuple[str, str], str]
     live: Mapping[str, int]
     generation: str
+    needs_master: bool = False
 
 
 class Effect(StrEnum):
@@ -163,7 +166,8 @@ def render_phc2sys(
         options=arguments,
         steers=steers,
     )
-    return _rendered("phc2sys", known, [("global", whole)], argv, paths)
+    rendered = _rendered("phc2sys", known, [("global", whole)], argv, paths)
+    return replace(rendered, needs_master=not alone or may_serve(settings, known))
 
 
 def classify(old: Rendered, new: Rendered) -> tuple[Change, ...]:
