@@ -1,5 +1,6 @@
 """Boots a guest with simulated NICs and runs pytest in it: `python -m hwsim [PYTEST ARGUMENTS]`."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def main(arguments: list[str]) -> int:
         done = machine.run(
             *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *where, *arguments),
             env={
+                "PATH": os.environ["PATH"],
                 IN_GUEST: f"/run/guest/files/{MODULE}",
                 "CHRONOVISOR_SLOWNESS": str(SLOWNESS),
                 "PYTHONPATH": f"{CHECKOUT / 'src'}:{CHECKOUT / 'tests'}",  # not what is installed

@@ -204,12 +204,18 @@ def _fault(port: PortSeen) -> str:
 
 
 def _no_master(evidence: Evidence) -> str:
+    # A port is told of its link later than the kernel knows
+    unplugged = [port.device for port in evidence.ports if not port.link_up]
+    if unplugged and len(unplugged) == len(evidence.ports):
+        return f"{', '.join(unplugged)}: link is down"
     if evidence.not_chosen:
         return f"no master is chosen yet: {', '.join(evidence.not_chosen)}"
     where = ", ".join(port.device for port in evidence.ports) or "any port"
     text = f"no Announce message of domain {evidence.domain} arrives on {where}"
     if evidence.other_domains:
         text += f"; there are some of {', '.join(evidence.other_domains)}"
+    if unplugged:
+        text += f"; {', '.join(unplugged)}: link is down"
     return text
 
 

@@ -13,6 +13,7 @@ from chronovisor.errors import ChronovisorError, ToolFailed
 from chronovisor.lab.programs import socket, world
 from chronovisor.lab.record import LabDirectory
 from chronovisor.lab.spec import LabSpec
+from chronovisor.lab.tools import PATH
 from chronovisor.lab.topology import Kind, Node
 from chronovisor.worlds.state import State
 from chronovisor.worlds.supervisor import Supervisor, instance_of
@@ -61,7 +62,7 @@ async def _start(
 async def _ensure(
     supervisor: Supervisor, directory: LabDirectory, spec: LabSpec, node: Node
 ) -> bool:
-    before = await supervisor.ensure(world(spec, node, directory.node(node.name)))
+    before = await supervisor.ensure(world(spec, node, directory.node(node.name), PATH))
     if supervisor.get(node.name).state is State.RUNNING:
         return before in ("started", "replaced")
     await supervisor.restart(node.name)

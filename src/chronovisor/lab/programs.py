@@ -35,8 +35,8 @@ def search_path(rest: str) -> str:
     return f"{Path(sys.executable).parent}:{rest}"
 
 
-def world(spec: LabSpec, node: Node, directory: Path) -> WorldSpec:
-    """Return the process of a node whose files are in `directory`.
+def world(spec: LabSpec, node: Node, directory: Path, path: str) -> WorldSpec:
+    """Return the process of a node whose files are in `directory`, its programs in PATH `path`.
 
     It is started again by the next `up`, not by itself: between two commands nobody watches.
     """
@@ -45,7 +45,7 @@ def world(spec: LabSpec, node: Node, directory: Path) -> WorldSpec:
     return WorldSpec(
         name=node.name,
         argv=argv,
-        env={"PATH": search_path("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")},
+        env={"PATH": search_path(path)},
         restart=RestartPolicy(mode="never"),
         generation=digest[:16],
     )

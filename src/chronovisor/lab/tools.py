@@ -16,8 +16,9 @@ _PACKAGES = {
     "ptp4l": "linuxptp",
 }
 _TIMEOUT_S = 30.0
-# A login shell of a plain user has no sbin, and so has none after `su`.
-_PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
+PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
+"""Where programs are looked for, also those of nodes: the ptp4l that was asked for its release
+is the one that runs. A login shell of a plain user has no sbin, and so has none after `su`."""
 
 
 def require() -> None:
@@ -30,7 +31,7 @@ def require() -> None:
     missing = [
         Problem(name, f"not installed (Debian package {package})")
         for name, package in _PACKAGES.items()
-        if shutil.which(name, path=_PATH) is None
+        if shutil.which(name, path=PATH) is None
     ]
     if missing:
         packages = sorted({_PACKAGES[problem.where] for problem in missing})
@@ -47,7 +48,7 @@ def run(argv: Sequence[str], text: str | None = None) -> str:
     """
     try:
         done = subprocess.run(
-            [shutil.which(argv[0], path=_PATH) or argv[0], *argv[1:]],
+            [shutil.which(argv[0], path=PATH) or argv[0], *argv[1:]],
             input=text or "",
             capture_output=True,
             text=True,

@@ -113,6 +113,27 @@ def spread(step_ns: float) -> tuple[Sample, ...]:
             id="link-down",
         ),
         pytest.param(
+            replace(
+                LISTENING,
+                ports=(PortSeen(1, "eth0", PortState.LISTENING, link_up=False),),
+                not_chosen=("10.0.0.1 announces itself",),
+            ),
+            RECENT,
+            "holdover",
+            "eth0: link is down; last offset",
+            id="link-down-and-its-port-does-not-know-yet",
+        ),
+        pytest.param(
+            replace(
+                LISTENING,
+                ports=(*LISTENING.ports, PortSeen(2, "eth1", PortState.FAULTY, link_up=False)),
+            ),
+            NOTHING,
+            "unsynchronized",
+            "arrives on eth0, eth1; eth1: link is down",
+            id="one-link-of-two-is-down",
+        ),
+        pytest.param(
             replace(LISTENING, ports=(PortSeen(1, "eth0", PortState.FAULTY),)),
             RECENT,
             "holdover",

@@ -29,12 +29,17 @@ def test_no_clock_is_ever_adjusted() -> None:
 
 def test_nothing_runs_with_the_right_to_set_a_clock() -> None:
     for node in nodes(LabSpec()):
-        argv = world(LabSpec(), node, HERE).argv
+        argv = world(LabSpec(), node, HERE, "/usr/sbin").argv
         assert argv[: argv.index("setpriv") + 6] == (
             *("nsenter", f"--net=/run/netns/{node.namespace}", "--"),
             *("setpriv", "--bounding-set", "-sys_time", "--inh-caps", "-sys_time", "--"),
         )
     assert enter("ns", ("date",))[-1] == "date"
+
+
+def test_programs_are_looked_for_where_they_were_found() -> None:
+    for node in nodes(LabSpec()):
+        assert world(LabSpec(), node, HERE, "/opt/linuxptp").env["PATH"].endswith(":/opt/linuxptp")
 
 
 def test_a_later_grandmaster_is_better() -> None:
@@ -80,5 +85,7 @@ def test_default_rates_set_no_interval() -> None:
 
 def test_a_change_of_the_lab_is_another_generation() -> None:
     first, other = LabSpec(), LabSpec(domain=1)
-    generations = {world(spec, nodes(spec)[0], HERE).generation for spec in (first, other)}
+    generations = {
+        world(spec, nodes(spec)[0], HERE, "/usr/sbin").generation for spec in (first, other)
+    }
     assert len(generations) == 2

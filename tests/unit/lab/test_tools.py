@@ -18,7 +18,7 @@ def test_every_missing_program_is_named_with_its_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "ip").touch(mode=0o755)
-    monkeypatch.setattr(tools, "_PATH", str(tmp_path))
+    monkeypatch.setattr(tools, "PATH", str(tmp_path))
     monkeypatch.setattr("os.geteuid", lambda: 0)
     with pytest.raises(Unavailable) as caught:
         tools.require()
