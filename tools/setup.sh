@@ -12,7 +12,7 @@ packages=(
   chrony nftables                       # NTP engine, firewall
   ptpd                                  # the other PTP engine; its service is off (START_DAEMON=no)
   dnsmasq-base                          # DHCP and DNS for VMs; not dnsmasq, which is a service
-  runc                                  # containers of worlds (CRX)
+  runc crun                             # containers of worlds (CRX)
   iptables                              # what the bench measures our firewall beside
   curl ethtool tcpdump                  # a VM's questions; what a NIC can do, what a link carries
   binutils gzip xz-utils openssl        # ar and company: what VIBs of other tools are made with

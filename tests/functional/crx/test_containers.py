@@ -128,6 +128,16 @@ async def test_another_user_has_the_capabilities_too(supervisor: Supervisor, run
     assert found == ["nobody", f"CapEff: {1 << 13:016x}", "err"]
 
 
+async def test_another_user_has_a_directory_for_files_at_each_start(
+    supervisor: Supervisor, runtime: str
+) -> None:
+    script = "stat -c %a /tmp /dev/shm; touch /tmp/mine /dev/shm/mine && ls /tmp"
+    spec = sh(script, Sandbox(runtime=runtime), user="nobody", restart=ONCE)
+    said_each_time = ["1777", "1777", "mine"]
+    for times in (1, 2):
+        assert await lines(supervisor, spec) == said_each_time * times
+
+
 async def test_how_it_ended_is_known(supervisor: Supervisor, runtime: str) -> None:
     await supervisor.start(sh("exit 7", Sandbox(runtime=runtime), restart=ONCE))
     world = await reaches(supervisor, "w", State.FAILED)

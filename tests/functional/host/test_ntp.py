@@ -1,7 +1,9 @@
 """NTP through visord: a real chronyd that measures, what is shown of it, what is refused."""
 
 import json
+import os
 import secrets
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +68,18 @@ def test_ntp_keeps_the_time_is_shown_and_gives_way_to_ptp(host: Visord) -> None:
     assert host.client.get("/v1/worlds/chronyd")["state"] == "running"
     assert "-x" in host.client.get("/v1/worlds/chronyd")["argv"]
     assert not now["in_fallback_state"]
+
+
+@pytest.mark.parametrize("sandbox", ["crx", "none"])
+def test_a_killed_chronyd_is_back(host: Visord, sandbox: str) -> None:
+    """Its pid file outlives it; in a container the next has the same pid, 1, and believed it."""
+    ntp = {"enabled": True, "discipline": "monitor", "ntp_config": {"server": [SERVER]}}
+    host.set(protocol="ntp", sandbox=sandbox, **ntp)
+    for _ in range(2):
+        host.until_status("the server is followed", lambda now: now["state"] == "tracking")
+        os.kill(host.client.get("/v1/worlds/chronyd")["pid"], signal.SIGKILL)
+        host.until_status("its end is seen", lambda now: not now["ntp"]["available"])
+    host.until_status("the server is followed", lambda now: now["state"] == "tracking")
 
 
 def test_a_killed_visord_finds_its_chronyd_again(host: Visord, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_the_whole_file() -> None:
         "server nts.example iburst nts\n"
         "bindcmdaddress /run/chronovisor/clock/chrony/chronyd.sock\n"
         "cmdport 0\n"
-        "pidfile /run/chronovisor/clock/chrony/chronyd.pid\n"
+        "pidfile /tmp/chronyd.pid\n"
         "dumpdir /run/chronovisor/clock/chrony\n"
         "ntsdumpdir /run/chronovisor/clock/chrony\n"
         "driftfile /run/chronovisor/clock/chrony/chronyd.drift\n"

@@ -20,7 +20,7 @@ from pathlib import Path
 from chronovisor.clock.chrony.client import LONGEST_NAME
 from chronovisor.clock.chrony.directives import lines
 from chronovisor.clock.ntp_settings import NtpServer
-from chronovisor.clock.settings import Protocol, SystemTime
+from chronovisor.clock.settings import Containment, Protocol, SystemTime
 from chronovisor.errors import InvalidInput, Problem
 
 WORLD = "chronyd"
@@ -84,7 +84,7 @@ def config_text(settings: SystemTime, paths: Paths, *, steers: bool, may_step: b
     ours = [
         f"bindcmdaddress {paths.socket}",
         "cmdport 0",
-        f"pidfile {paths.own / 'chronyd.pid'}",
+        f"pidfile {_pid_file(settings, paths)}",
         f"dumpdir {paths.own}",
         f"ntsdumpdir {paths.own}",
     ]
@@ -99,6 +99,16 @@ def config_text(settings: SystemTime, paths: Paths, *, steers: bool, may_step: b
     ours += [f"{name} {value}" for name, value in chosen.items() if name not in given]
     servers = [server_line(one) for one in ntp.server]
     return "\n".join([*servers, *ours, *lines(settings.options.chrony)]) + "\n"
+
+
+def _pid_file(settings: SystemTime, paths: Paths) -> Path:
+    """Return a file that ends with chronyd's container, where it has one.
+
+    There it is process 1, and so is the next: with the file of one that was killed it would take
+    itself for another chronyd, and not start.
+    """
+    here = Path("/tmp") if settings.sandbox is Containment.CRX else paths.own
+    return here / "chronyd.pid"
 
 
 def server_line(server: NtpServer) -> str:

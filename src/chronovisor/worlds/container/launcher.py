@@ -65,7 +65,9 @@ def _remove_stale(container: dict[str, Any]) -> None:
 
 
 def _write_config(container: dict[str, Any]) -> None:
-    os.makedirs(f"{container['bundle']}/root", mode=0o755, exist_ok=True)  # noqa: PTH103
+    root = f"{container['bundle']}/root"
+    os.makedirs(f"{root}/tmp", mode=0o755, exist_ok=True)  # noqa: PTH103
+    os.chmod(f"{root}/tmp", 0o1777)  # noqa: PTH101 - runc gives a tmpfs the mode of what it covers
     launcher.replace_file(f"{container['bundle']}/config.json", container["config"])
 
 
