@@ -10,7 +10,7 @@ import pytest
 from hwsim import truth
 from hwsim.conftest import MakeNamespace, Simulate
 from hwsim.devices import Namespace, Nic, Port
-from hwsim.hosts import Host, host_in, settings
+from hwsim.hosts import Host, host_in, kill, settings
 from hwsim.ptp import UDP_E2E, grandmaster
 from visords import short_directory, until
 
@@ -101,6 +101,18 @@ def test_phc2sys_looks_up_several_clocks_in_the_network_of_ptp4l(site: Site) -> 
         for name in ("ptp4l", "phc2sys")
     )
     assert ptp4l == phc2sys
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("site", [1], indirect=True)
+def test_killed_daemons_are_back_in_containers_of_their_own(site: Site) -> None:
+    site.lock()
+    for name in ("phc2sys", "ptp4l"):
+        pid = site.host.world(name)["pid"]
+        kill(pid)
+        site.host.until_restarted(name, pid)
+        site.agree()
+    assert site.place(site.ports[0]) == "container ptp4l"
 
 
 @pytest.mark.long

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from chronovisor.clock.catalogue import Release, catalogue, first_refusal
 from chronovisor.clock.linuxptp import Paths, Rendered, check_settings, classify, render_ptp4l
+from chronovisor.clock.linuxptp.engine import Linuxptp
 from chronovisor.clock.ptp_settings import UnicastMasterTable, transport_of
 from chronovisor.clock.settings import SystemTime
 
@@ -162,3 +163,16 @@ def test_a_boundary_clock_may_serve() -> None:
     wanted = host({}, {}, ptp_config={"role": "boundary"})
     assert "\nslaveOnly 0\n" in rendered(wanted).text
     assert "\nslaveOnly 1\n" in rendered(host({}, {})).text
+
+
+@pytest.mark.parametrize(
+    ("release", "masters", "warned"),
+    [(OLD, 2, True), (OLD, 1, False), (Release(4, 0), 2, False)],
+)
+def test_what_an_old_ptp4l_makes_of_two_masters_is_a_notice(
+    release: Release, masters: int, *, warned: bool
+) -> None:
+    engine = Linuxptp(PATHS.directory)
+    engine.release = release
+    wanted = host({"unicast_master_table": {"masters": MASTERS["masters"][:masters]}})
+    assert any("better unicast master" in one for one in engine.notices(wanted)) == warned

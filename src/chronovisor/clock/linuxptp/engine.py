@@ -16,6 +16,14 @@ from chronovisor.clock.settings import Discipline, SystemTime
 from chronovisor.errors import ChronovisorError, NotFound
 from chronovisor.worlds import WorldSpec
 
+_FOLLOWS_BETTER_UNICAST = Release(4, 0)
+_STAYS_WITHOUT_SYNC = (
+    "ptp4l before 4.0 that finds a better unicast master while it is still calibrating to another "
+    "does not ask the better one for Sync; if the clock stays acquiring, `visorctl world restart "
+    "ptp4l`"
+)
+"""It chooses anew whom to ask when its port's state changes; UNCALIBRATED stays UNCALIBRATED."""
+
 
 class Linuxptp:
     """linuxptp on this host. `release` is None while it is not installed."""
@@ -43,12 +51,16 @@ class Linuxptp:
 
     def notices(self, settings: SystemTime) -> tuple[str, ...]:
         """Return what an operator should know of the installed release."""
-        kept = "engine linuxptp leaves options.ptpd unused, and ptpd finds them again"
-        idle = (kept,) if settings.options.ptpd else ()
+        found: list[str | None] = []
         if self.release is None:
-            return (self._missing, *idle)
-        notice = nearest(self.release)[1]
-        return (notice, *idle) if notice else idle
+            found.append(self._missing)
+        else:
+            found.append(nearest(self.release)[1])
+            if self.release < _FOLLOWS_BETTER_UNICAST and _chooses_by_unicast(settings):
+                found.append(_STAYS_WITHOUT_SYNC)
+        if settings.options.ptpd:
+            found.append("engine linuxptp leaves options.ptpd unused, and ptpd finds them again")
+        return tuple(filter(None, found))
 
     def daemons(self, settings: SystemTime, *, steers: bool) -> tuple[WantedDaemon, ...]:
         """Return ptp4l and, where a NIC's clock is to be carried on, phc2sys.
@@ -83,6 +95,12 @@ class Linuxptp:
             grandmaster=grandmaster,
             changed=changed,
         )
+
+
+def _chooses_by_unicast(settings: SystemTime) -> bool:
+    """Return whether a port has several unicast masters to choose from."""
+    tables = (port.unicast_master_table for port in settings.ptp_config.active_ports())
+    return any(table is not None and len(table.masters) > 1 for table in tables)
 
 
 def _daemon(rendered: Rendered, *, steers: bool) -> WantedDaemon:
