@@ -5,9 +5,11 @@ attributes of a `Port` are files of the module, each of which may be written at 
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import shlex
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -139,9 +141,28 @@ def phc_numbers(nics: tuple[Nic, ...]) -> list[int | None]:
     return [next(free) if nic.phc == OWN else nic.phc for nic in nics]
 
 
+_SO_TIMESTAMP = 29
+"""socket(7); Python knows no name for it."""
+
+
+@functools.cache
+def _stamping_stays_on() -> socket.socket:
+    """Return a socket that has received packets stamped for as long as this process lives.
+
+    The kernel turns that on with the first socket that asks for it and off with the last, by
+    rewriting its own code while it runs. QEMU 7.2 without KVM may run an instruction that is half
+    rewritten, once packets flow on another processor: the guest's kernel panics (int3 in
+    netif_rx_internal or __netif_receive_skb_core), within seconds if it is provoked.
+    """
+    asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asking.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMP, 1)
+    return asking
+
+
 @contextlib.contextmanager
 def simulated(*nics: Nic) -> Iterator[list[Port]]:
     """Make ports that are what `nics` say, two for each cable, and take them away in the end."""
+    _stamping_stays_on()
     module = os.environ["CHRONOVISOR_HWSIM"]
     subprocess.run(["insmod", module, *parameters(nics)], check=True)
     try:
