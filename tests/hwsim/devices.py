@@ -149,10 +149,8 @@ _SO_TIMESTAMP = 29
 def _stamping_stays_on() -> socket.socket:
     """Return a socket that has received packets stamped for as long as this process lives.
 
-    The kernel turns that on with the first socket that asks for it and off with the last, by
-    rewriting its own code while it runs. QEMU 7.2 without KVM may run an instruction that is half
-    rewritten, once packets flow on another processor: the guest's kernel panics (int3 in
-    netif_rx_internal or __netif_receive_skb_core), within seconds if it is provoked.
+    The kernel turns that on with the first socket that asks for it and off with the last, and QEMU
+    may panic the guest over that: CONTRIBUTING.md, "Guests of QEMU".
     """
     asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     asking.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMP, 1)

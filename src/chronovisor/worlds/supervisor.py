@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from chronovisor.errors import NotFound, Unavailable
+from chronovisor.worlds import orphans
 from chronovisor.worlds.cgroups import Cgroups
 from chronovisor.worlds.container.container import PIN
 from chronovisor.worlds.container.report import ContainerReport
@@ -83,6 +84,8 @@ class Supervisor:
             raise
         if self._cgroups is None:
             self._cgroups = Cgroups.of_this_process(self._instance)
+        orphans.take_in()
+        self._spawn(orphans.bury_for_ever())
         return self
 
     async def __aexit__(

@@ -44,6 +44,8 @@ struct hwsim_queue {
 	struct sk_buff_head packets;	/* its lock is that of all here */
 	struct hrtimer timer;
 	bool open;
+	bool serving;			/* packets that were due are on their way out */
+	u64 early_ns;			/* by how much a packet may be let out too early */
 	void (*due)(struct hwsim_queue *queue, struct sk_buff *skb);
 	u64 last_ns;
 };
