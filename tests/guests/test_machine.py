@@ -79,6 +79,33 @@ def test_a_guest_that_dies_is_told_with_its_console(kernel: Kernel) -> None:
         machine.run("sh", "-c", "echo c >/proc/sysrq-trigger")
 
 
+class Unlucky(Machine):
+    """A guest that dies at its first boot, as the console says."""
+
+    boots = 0
+    says = ""
+
+    def _boot(self) -> None:
+        super()._boot()
+        self.boots += 1
+        if self.boots == 1:
+            self.console.write_text(self.says)
+            raise self._failed("the guest ended")
+
+
+def test_a_guest_that_met_the_fault_of_qemu_boots_again(kernel: Kernel) -> None:
+    unlucky = Unlucky(kernel)
+    unlucky.says = "Oops: int3: 0000 [#1] PREEMPT SMP NOPTI"
+    with unlucky:
+        assert unlucky.boots == 2
+        assert unlucky.check("echo", "well").text == "well\n"
+    other = Unlucky(kernel)
+    other.says = "Kernel panic - not syncing: No working init found"
+    with pytest.raises(MachineError, match="No working init"), other:
+        pass
+    assert other.boots == 1
+
+
 def test_nothing_is_left_of_a_guest_whose_test_was_killed() -> None:
     starter = subprocess.Popen(
         [sys.executable, "-c", KILLED],
