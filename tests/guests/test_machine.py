@@ -85,8 +85,8 @@ class Unlucky(Machine):
     boots = 0
     says = ""
 
-    def _boot(self) -> None:
-        super()._boot()
+    def _boot_once(self) -> None:
+        super()._boot_once()
         self.boots += 1
         if self.boots == 1:
             self.console.write_text(self.says)

@@ -14,7 +14,7 @@ ahead of the system clock by TAI - UTC (`UTC_OFFSET_NS`).
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,15 @@ def until_within(
         f"{clock} and {reference} do not agree within {limit_ns} ns after {deadline_s:g} s: "
         f"in the last second they were up to {last} ns off"
     )
+
+
+def agree(limit_ns: int, expected_ns: Mapping[str, int], reference: str) -> None:
+    """Wait until clocks, by name, are as far from the reference as expected, and stay so."""
+    for clock, offset_ns in expected_ns.items():
+        until_within(limit_ns, clock, reference, offset_ns)
+        worst_ns = worst(clock, reference, offset_ns)
+        print(f"{clock} is within {worst_ns} ns of the grandmaster")
+        assert worst_ns <= limit_ns
 
 
 def rate_ppb(clock: str, reference: str = "raw", *, for_s: float = 2.0) -> float:

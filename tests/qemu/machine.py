@@ -125,20 +125,23 @@ class Machine:
     def __enter__(self) -> "Machine":
         """Boot, and return once the guest takes commands. Raises `MachineError`."""
         try:
-            for boots_left in reversed(range(BOOTS)):
-                try:
-                    self._boot()
-                    break
-                except MachineError:
-                    if not (boots_left and HALF_REWRITTEN in self._console_text()):
-                        raise
-                    self._end()
+            self._boot()
         except BaseException:
             self.close()
             raise
         return self
 
     def _boot(self) -> None:
+        for boots_left in reversed(range(BOOTS)):
+            try:
+                return self._boot_once()
+            except MachineError:
+                if not (boots_left and HALF_REWRITTEN in self._console_text()):
+                    raise
+                self._end()
+        return None
+
+    def _boot_once(self) -> None:
         self._start()
         began = time.monotonic()
         self._seen = b""

@@ -126,10 +126,9 @@ def needs_phc2sys(settings: SystemTime, catalogue: Catalogue) -> bool:
     return steers and any(stamping(port) in HARDWARE_STAMPING for port in ports)
 
 
-def may_serve(settings: SystemTime, catalogue: Catalogue) -> bool:
+def may_serve(options: Ptp4lOptions, catalogue: Catalogue) -> bool:
     """Return whether a port may become a master, with a clock that may be nobody's."""
-    only = ptp4l_options(settings, catalogue).whole[catalogue.canonical("slaveOnly")]
-    return not _is(only, 1)
+    return not _is(options.whole[catalogue.canonical("slaveOnly")], 1)
 
 
 def _port(catalogue: Catalogue, place: int, port: PtpPort) -> PortOptions:

@@ -152,7 +152,8 @@ def render_phc2sys(
         "use_syslog": "0",
         "verbose": "1",
     }
-    shared = ptp4l_options(settings, known).whole.get("transportSpecific")
+    ptp4l = ptp4l_options(settings, known)
+    shared = ptp4l.whole.get("transportSpecific")
     if shared:
         whole["transportSpecific"] = normal(known.options["transportSpecific"], shared.text)
     arguments: dict[str, str] = {}
@@ -167,7 +168,7 @@ def render_phc2sys(
         steers=steers,
     )
     rendered = _rendered("phc2sys", known, [("global", whole)], argv, paths)
-    return replace(rendered, needs_master=not alone or may_serve(settings, known))
+    return replace(rendered, needs_master=not alone or may_serve(ptp4l, known))
 
 
 def classify(old: Rendered, new: Rendered) -> tuple[Change, ...]:
