@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from chronovisor.clock.settings import SystemTime
 from chronovisor.lab.programs import host_settings
 from chronovisor.lab.spec import LabSpec
-from labs import Host, Lab, short_directory
+from labs import Host, Lab, short_directory, until
 
 KEY = "/v1/config/host/system/system_time"
 
@@ -36,10 +38,19 @@ def host(lab: Lab) -> Host:
         host.api.call("POST", "/v1/config/trial/confirm")
     if host.api.get(KEY)["value"] != settings:
         host.api.call("PUT", KEY, settings)
+    _settled(host, settings)
     host.until_measured_by("E2E")
     host.until_tracking("02c500.fffe.000001")
     host.until("ptp4l is not just being started anew", lambda now: now["engine"]["pid"])
     return host
+
+
+def _settled(host: Host, settings: dict[str, Any]) -> None:
+    """Wait until these settings hold, and no others of a trx.conf, and nothing is left to do."""
+    alone = SystemTime.model_validate(settings).model_dump(mode="json")
+    until("they hold alone", lambda: host.api.get("/v1/clock/settings") == alone)
+    proposal = {"value": settings}
+    until("they are applied", lambda: host.api.call("POST", "/v1/clock/plan", proposal) == [])
 
 
 @pytest.fixture(scope="session", name="short_directory")
