@@ -12,6 +12,7 @@ import pytest
 
 from chronovisor.clock.ptp import ClockIdentity, PortIdentity
 from chronovisor.clock.ptpd.statistics import COLUMNS
+from grandmasters import announce
 from labs import Host, Lab, until
 
 GM1 = "02c500.fffe.000001"
@@ -123,6 +124,54 @@ def test_its_offset_is_one_that_ptpd_wrote(ptpd: Host) -> None:
     told = ptpd.clock()["offset"]["last_ns"]
     lines = [row for row in rows(packets) if len(row) == COLUMNS and row[8] == "S"]
     assert told in {round(float(row[4]) * 1e9) for row in lines}
+
+
+def far_off(now: dict[str, Any]) -> bool:
+    """Return whether it is tracked 37 s from the host's clock, which is that of gm1 itself."""
+    return tracks(now) and abs(abs(now["offset"]["last_ns"]) - 37e9) < 1e9
+
+
+async def test_the_timescale_of_the_master_decides(host: Host, lab: Lab) -> None:
+    """gm1 says what is true, that its time is not of PTP's timescale; then that it is."""
+    gm1 = lab.base / lab.name / "gm1" / "ptp4l"
+    seen: list[dict[str, Any]] = []
+
+    def tracks_and_is_noted(now: dict[str, Any]) -> bool:
+        seen.append(now)
+        return tracks(now)
+
+    host.do("clock", "set", "enabled=false")  # then nothing is remembered
+    host.until("nobody keeps time", lambda now: now["state"] == "freerunning")
+    os.kill(lab.node("host1")["pid"], signal.SIGKILL)
+    lab.do("up")
+    host.do("clock", "set", "enabled=true", "engine=ptpd")
+    now = host.until("ptpd tracks", tracks_and_is_noted)
+    assert now["grandmaster"]["ptp_timescale"] is False
+    assert not any(one["offset"] and abs(one["offset"]["max_abs_ns"]) > 1e9 for one in seen)
+    pid = now["engine"]["pid"]
+    os.kill(lab.node("host1")["pid"], signal.SIGKILL)
+    lab.do("up")
+    assert host.until("visord knows it again", tracks)["engine"]["pid"] == pid
+    try:
+        await announce(gm1, ptp_timescale=True)
+        pid = host.until("the host is 37 s off by what gm1 says", far_off)["engine"]["pid"]
+        await announce(gm1, ptp_timescale=True, valid=True)
+        now = host.until(
+            "gm1 calls its offset valid",
+            lambda now: tracks(now) and now["grandmaster"]["utc_offset_valid"],
+        )
+        assert far_off(now)
+        assert now["engine"]["pid"] == pid
+        await announce(gm1, ptp_timescale=False, valid=True)
+        now = host.until(
+            "ptpd cannot follow", lambda now: "calls its UTC offset valid" in now["reason"]
+        )
+        assert now["state"] == "holdover"
+        assert now["offset"] is None
+    finally:
+        await announce(gm1, ptp_timescale=False)
+    now = host.until("it tracks as before", tracks)
+    assert abs(now["offset"]["last_ns"]) < 1e9
 
 
 def test_a_silent_grandmaster(ptpd: Host, lab: Lab) -> None:

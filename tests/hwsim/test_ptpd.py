@@ -1,5 +1,6 @@
 """ptpd steers the system clock, hands it over to linuxptp and back, or leaves it alone."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from chronovisor.clock.ptpd import utc
+from grandmasters import announce
 from hwsim import truth
 from hwsim.conftest import MakeNamespace, Simulate
 from hwsim.devices import Nic, Port
@@ -36,14 +39,28 @@ class Site:
 
     master: Port
     host: Host
+    socket: Path
 
-    def agree(self, who: str) -> None:
-        """Wait until the system clock really is the grandmaster's, and stays so."""
-        expected = ("realtime", self.master.clock, -truth.UTC_OFFSET_NS)
+    def agree(self, who: str, *, ahead_ns: int = truth.UTC_OFFSET_NS) -> None:
+        """Wait until the system clock really is the grandmaster's, and stays so.
+
+        `ahead_ns` is how far that one is ahead of UTC.
+        """
+        expected = ("realtime", self.master.clock, -ahead_ns)
         taken_s = truth.until_within(LIMIT_NS, *expected, deadline_s=DEADLINE_S)
         worst_ns = truth.worst(*expected, for_s=5.0)
         print(f"{who}: agreed after {taken_s:.0f} s, then within {worst_ns} ns")
         assert worst_ns <= LIMIT_NS
+
+    def steers(self, *, takes_off: bool) -> None:
+        """Wait until ptpd sets the clock, told to take the UTC offset off or not to."""
+        word = utc.argument(takes_off=takes_off)
+
+        def told() -> bool:
+            argv = self.host.world("ptpd")["argv"]
+            return word in argv and "-n" not in argv
+
+        until(f"ptpd steers with {word}", told, DEADLINE_S)
 
     def engine(self, name: str) -> None:
         """Choose an engine and wait until its offsets are good."""
@@ -69,7 +86,7 @@ def site(simulate: Simulate, namespace: MakeNamespace, tmp_path: Path) -> Iterat
         values = settings(port, engine="ptpd")
         values["ptp_config"]["port"][0]["time_stamping"] = "software"
         host.set_clock(values)
-        yield Site(master, host)
+        yield Site(master, host, tmp_path / "gm.sock")
 
 
 def test_ptpd_sets_the_clock_and_comes_back(site: Site) -> None:
@@ -93,6 +110,22 @@ def test_engines_take_over_from_each_other_without_a_step(site: Site, tmp_path: 
     assert found.worst_ns() <= LIMIT_NS
     assert not [one for one in found.writers if len(one) > 1], "two writers of one clock"
     assert {writer.split()[0] for look in found.writers for writer in look} == {"ptp4l", "ptpd"}
+    jumps = found.jumps(FASTEST_PPM, SLACK_NS)
+    assert not jumps, f"steps of the system clock (elapsed ns, change ns): {jumps[:5]}"
+
+
+def test_a_master_that_changes_its_timescale_moves_no_clock(site: Site, tmp_path: Path) -> None:
+    """Its clock goes from TAI to UTC and back, and it says so with its next Announce."""
+    site.agree("ptpd")
+    recorder = Recorder(tmp_path)
+    with recorder.running("raw", 0):
+        for step_ns, ahead_ns in ((-truth.UTC_OFFSET_NS, 0), (truth.UTC_OFFSET_NS,) * 2):
+            truth.step(site.master.clock, step_ns)
+            asyncio.run(announce(site.socket, ptp_timescale=ahead_ns > 0))
+            site.steers(takes_off=ahead_ns > 0)
+            site.agree(f"ptpd, its master {ahead_ns} ns ahead of UTC", ahead_ns=ahead_ns)
+    found = recorder.now()
+    print(f"fastest {found.fastest_ppm():.1f} ppm against raw time")
     jumps = found.jumps(FASTEST_PPM, SLACK_NS)
     assert not jumps, f"steps of the system clock (elapsed ns, change ns): {jumps[:5]}"
 

@@ -1,6 +1,6 @@
 """The programs that speak PTP here, each behind the same few words, and the choice between them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from chronovisor.clock.linuxptp.engine import Linuxptp
 from chronovisor.clock.observe import Observer
 from chronovisor.clock.plan import Wanted, WantedDaemon
 from chronovisor.clock.ptpd.engine import Ptpd
+from chronovisor.clock.reading import TimeProperties
 from chronovisor.clock.settings import Discipline, EngineName, SystemTime
 from chronovisor.errors import Problem
 
@@ -39,11 +40,23 @@ class PtpEngine(Protocol):
     def notices(self, settings: SystemTime) -> tuple[str, ...]:
         """Return what an operator should know of the engine with these settings."""
 
-    def daemons(self, settings: SystemTime, *, steers: bool) -> tuple[WantedDaemon, ...]:
+    def daemons(
+        self, settings: SystemTime, *, steers: bool, master_time: TimeProperties | None
+    ) -> tuple[WantedDaemon, ...]:
         """Return what it runs; `steers` says whether it may set the system clock now.
 
         Without it the same offsets are measured as far as can be, and the system clock is left
-        alone. Raises `NotFound` where the engine is not installed.
+        alone. `master_time` is what the master followed last says of its time, None without one.
+        Raises `NotFound` where the engine is not installed.
+        """
+
+    def doubt(
+        self, settings: SystemTime, argv: Sequence[str], master_time: TimeProperties | None
+    ) -> str:
+        """Return why the offsets that it measures are not those from UTC, empty where they are.
+
+        `argv` is what its program runs with, `master_time` what the master that it follows at this
+        moment says of its time.
         """
 
     def target(self, settings: SystemTime) -> tuple[object, ...]:
@@ -95,17 +108,24 @@ class Engine:
         """Return what is wrong with settings for the engine that they ask for."""
         return check_settings(settings, self.catalogue)
 
-    def wanted(self, settings: SystemTime, *, steers: bool | None = None) -> Wanted:
+    def wanted(
+        self,
+        settings: SystemTime,
+        *,
+        steers: bool | None = None,
+        master_time: TimeProperties | None = None,
+    ) -> Wanted:
         """Return what should run and be set. Raises `NotFound` where the engine is not installed.
 
         `steers` says whether it may set the system clock now; None: as `discipline` says.
+        `master_time` is what the master followed last says of its time.
         """
         if not settings.enabled:
             return Wanted()
         if steers is None:
             steers = settings.discipline is Discipline.SYSTEM_CLOCK
         return Wanted(
-            daemons=self.chosen(settings).daemons(settings, steers=steers),
+            daemons=self.chosen(settings).daemons(settings, steers=steers, master_time=master_time),
             addresses=tuple(
                 (port.device, address)
                 for port in settings.ptp_config.active_ports()

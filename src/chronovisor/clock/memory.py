@@ -7,9 +7,14 @@ grandmaster needs one offset instead of several, and can tell holdover from neve
 import json
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from chronovisor.clock.daemons import write
+from chronovisor.clock.reading import TimeProperties
 from chronovisor.clock.state import Memory, Verdict
 from chronovisor.errors import Unavailable
+
+_TIME = TypeAdapter(TimeProperties | None)
 
 
 class MemoryFile:
@@ -27,12 +32,13 @@ class MemoryFile:
             content = json.loads(self._path.read_text(encoding="utf-8"))
             grandmaster = str(content["grandmaster"])
             until_s = content["until_s"]
+            master_time = _TIME.validate_python(content.get("master_time"))
         except (OSError, ValueError, KeyError, TypeError):
             return Memory()
         if until_s is None:
-            return Memory(grandmaster, now_s)
+            return Memory(grandmaster, now_s, master_time)
         valid = isinstance(until_s, int | float) and until_s <= now_s  # CLOCK_BOOTTIME of this boot
-        return Memory(grandmaster, float(until_s)) if valid else Memory()
+        return Memory(grandmaster, float(until_s), master_time) if valid else Memory()
 
     def write(self, memory: Memory, verdict: Verdict) -> None:
         """Keep the memory; raises `Unavailable` where it cannot be written."""
@@ -40,7 +46,12 @@ class MemoryFile:
             self._forget()
             return
         until_s = None if verdict.state.synchronized else memory.synchronized_until_s
-        write(self._path, json.dumps({"grandmaster": memory.grandmaster, "until_s": until_s}))
+        content = {
+            "grandmaster": memory.grandmaster,
+            "until_s": until_s,
+            "master_time": _TIME.dump_python(memory.master_time),
+        }
+        write(self._path, json.dumps(content))
 
     def _forget(self) -> None:
         try:

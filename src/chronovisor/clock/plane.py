@@ -80,7 +80,7 @@ class ClockPlane:
             memory,
             publish,
             judge_other=self._judge_ntp,
-            calibrated=self._wake.set,
+            replan=self._wake.set,
             statistics_log=self.statistics_log,
         )
         self.system_clock = SystemClock(
@@ -125,7 +125,14 @@ class ClockPlane:
             return []
         clock = self.system_clock
         owner = clock.owner if settings is None else clock.owner_with(settings)
-        goal = wanted(proposed, self._engine, clock.paths, owner, may_step=clock.may_step)
+        goal = wanted(
+            proposed,
+            self._engine,
+            clock.paths,
+            owner,
+            may_step=clock.may_step,
+            master_time=self._watch.master_time,
+        )
         host = await asyncio.to_thread(self._surroundings.host, proposed)
         goal = contained(goal, proposed, self._engine.catalogue, host)
         return plan(goal, await self._observe(goal, retry or {}))

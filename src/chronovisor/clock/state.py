@@ -24,6 +24,7 @@ from enum import StrEnum
 from chronovisor.clock.carried import Carried
 from chronovisor.clock.daemon_seen import Daemon
 from chronovisor.clock.ptp import PortState
+from chronovisor.clock.reading import TimeProperties
 
 STEADY_SAMPLES = 4
 """Offsets needed before their spread means anything."""
@@ -111,6 +112,8 @@ class Evidence:
     `silence` says why ptp4l's data sets are not known, empty while they are. `not_chosen` and
     `other_domains` are words about clocks that announce themselves, in our domain and in others.
     `carried` is None where no NIC's clock stands between the master and the system clock.
+    `master_time` is what the master followed last says of its time, `doubt` why offsets from it are
+    not those from UTC.
     """
 
     enabled: bool = True
@@ -128,14 +131,20 @@ class Evidence:
     samples: tuple[Sample, ...] = ()
     sync_interval_s: float = 1.0
     carried: Carried | None = None
+    master_time: TimeProperties | None = None
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What was known before: the last grandmaster with a known offset, and until when."""
+    """What was known before: the last grandmaster with a known offset, and until when.
+
+    `master_time` is what it said of its time.
+    """
 
     grandmaster: str | None = None
     synchronized_until_s: float | None = None
+    master_time: TimeProperties | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +175,9 @@ def remember(evidence: Evidence, memory: Memory, verdict: Verdict, now_s: float)
     """Return what the next verdict may know."""
     if verdict.state is ClockState.FREERUNNING:
         return Memory()  # nobody keeps time, so nothing is held over
-    return Memory(evidence.grandmaster, now_s) if verdict.state.synchronized else memory
+    if not verdict.state.synchronized:
+        return memory
+    return Memory(evidence.grandmaster, now_s, evidence.master_time)
 
 
 def fresh_for_s(sync_interval_s: float) -> float:
@@ -238,8 +249,9 @@ def _with_master(evidence: Evidence, memory: Memory, now_s: float) -> Verdict:
     master = f"grandmaster {evidence.grandmaster}"
     fresh_s = fresh_for_s(evidence.sync_interval_s)
     age_s = now_s - evidence.samples[-1].at_s if evidence.samples else None
-    if age_s is None:
-        waiting = Verdict(ClockState.ACQUIRING, f"{master} is chosen; no offset measured yet")
+    if age_s is None or evidence.doubt:
+        lacking = evidence.doubt or "no offset measured yet"
+        waiting = Verdict(ClockState.ACQUIRING, f"{master} is chosen; {lacking}")
         same = memory.grandmaster == evidence.grandmaster
         return _without_master(waiting, memory, now_s) if same else waiting
     if age_s > fresh_s:

@@ -6,6 +6,7 @@ from chronovisor.clock.arbiter import Owner
 from chronovisor.clock.chrony import daemon as chronyd
 from chronovisor.clock.engine import Engine
 from chronovisor.clock.plan import RESTARTS, Wanted, WantedDaemon
+from chronovisor.clock.reading import TimeProperties
 from chronovisor.clock.settings import Discipline, Options, Protocol, SystemTime
 from chronovisor.worlds import WorldSpec
 
@@ -22,15 +23,23 @@ _QUIET: Options = {"first_step_threshold": 0, "max_frequency": MAX_RATE_PPB}
 
 
 def wanted(
-    settings: SystemTime, engine: Engine, paths: chronyd.Paths, owner: Owner, *, may_step: bool
+    settings: SystemTime,
+    engine: Engine,
+    paths: chronyd.Paths,
+    owner: Owner,
+    *,
+    may_step: bool,
+    master_time: TimeProperties | None = None,
 ) -> Wanted:
     """Return what should run. `may_step`: the clock has not been right since the boot.
 
-    Raises `NotFound` where the PTP engine is not installed.
+    `master_time` is what the PTP master followed last says of its time, None without one. Raises
+    `NotFound` where the PTP engine is not installed.
     """
     found = Wanted()
     if settings.enabled and settings.protocol is Protocol.PTP:
-        found = _ptp(settings, engine, steers=owner is Owner.PTP, may_step=may_step)
+        may_set = owner is Owner.PTP
+        found = _ptp(settings, engine, steers=may_set, may_step=may_step, master_time=master_time)
     if settings.needs_ntp:
         ntp = _ntp(settings, paths, steers=owner is Owner.NTP, may_step=may_step)
         found = replace(found, daemons=(*found.daemons, ntp))
@@ -42,17 +51,25 @@ def _locked(daemon: WantedDaemon) -> WantedDaemon:
     return replace(daemon, spec=replace(daemon.spec, lock=LOCK)) if daemon.steers else daemon
 
 
-def _ptp(settings: SystemTime, engine: Engine, *, steers: bool, may_step: bool) -> Wanted:
+def _ptp(
+    settings: SystemTime,
+    engine: Engine,
+    *,
+    steers: bool,
+    may_step: bool,
+    master_time: TimeProperties | None,
+) -> Wanted:
     """Return PTP's part. A daemon that may not set the clock goes on measuring.
 
     What may step a clock at its start no longer does so once the clock has been right: a clock that
     runs is slewed, and not fast. The generation stays that of the full text, so a clock that has
     come right restarts nothing.
     """
-    full = engine.wanted(settings, steers=steers)
+    full = engine.wanted(settings, steers=steers, master_time=master_time)
     if may_step or not steers:
         return full
-    quiet = {one.spec.name: one for one in engine.wanted(_never_stepping(settings)).daemons}
+    without_steps = engine.wanted(_never_stepping(settings), master_time=master_time)
+    quiet = {one.spec.name: one for one in without_steps.daemons}
     daemons = (
         replace(one, text=quiet[one.spec.name].text) if one.steers else one for one in full.daemons
     )
@@ -65,7 +82,7 @@ def _never_stepping(settings: SystemTime) -> SystemTime:
     quiet: dict[str, Options] = {
         name: _QUIET | getattr(options, name) for name in ("ptp4l", "phc2sys")
     }
-    quiet["ptpd"] = {"clock:no_reset": True} | options.ptpd
+    quiet["ptpd"] = {"clock:no_reset": True, "clock:step_startup": False} | options.ptpd
     return settings.model_copy(update={"options": options.model_copy(update=quiet)})
 
 

@@ -16,10 +16,10 @@ from chronovisor.clock.devices.stamp_losses import StampLosses
 from chronovisor.clock.engine import Engine
 from chronovisor.clock.kernel_clock import boottime_s
 from chronovisor.clock.memory import MemoryFile
-from chronovisor.clock.observe import Observer
+from chronovisor.clock.observe import Observer, Seen
 from chronovisor.clock.ptp import Announcers, AnnounceSource, PortIdentity, PortState
 from chronovisor.clock.pulse import pulse
-from chronovisor.clock.reading import Reading
+from chronovisor.clock.reading import Reading, TimeProperties
 from chronovisor.clock.settings import Discipline, Protocol, SystemTime, TimeStamping
 from chronovisor.clock.state import (
     ClockState,
@@ -59,22 +59,23 @@ class Watch:
         publish: Publish,
         *,
         judge_other: Callable[[], Verdict],
-        calibrated: Callable[[], None],
+        replan: Callable[[], None],
         statistics_log: StatisticsLog | None = None,
     ) -> None:
         """Watch later, see `run`; `judge_other` judges a clock whose protocol is not PTP.
 
-        `calibrated` is called when a port has come to follow a master.
+        `replan` is called when what the plan asks has changed: `calibrated`, `master_time`.
         """
         self._judge_other = judge_other
-        self._tell_calibrated = calibrated
-        self._was_calibrated = False
+        self._replan = replan
         self._statistics_log = statistics_log
         self._supervisor = supervisor
         self._engine = engine
         self._worlds: dict[str, World] = {}
         self._memory_file = memory
         self._memory = memory.read(boottime_s())
+        self.master_time = self._memory.master_time
+        self._planned_for: tuple[bool, TimeProperties | None] = (False, self.master_time)
         self._publish = publish
         self._settings = SystemTime()
         self._followed = asyncio.Event()
@@ -183,9 +184,9 @@ class Watch:
             with contextlib.suppress(Unavailable):
                 self._memory_file.write(self._memory, verdict)
         self._publish_sample(evidence)
-        was_calibrated, self._was_calibrated = self._was_calibrated, self.calibrated
-        if self.calibrated and not was_calibrated:
-            self._tell_calibrated()
+        if (asked := (self.calibrated, self.master_time)) != self._planned_for:
+            self._planned_for = asked
+            self._replan()
         if self._statistics_log:
             seen = self.observer.seen if self.observer else None
             self._statistics_log.take(self._settings.statistics_log, seen)
@@ -220,6 +221,7 @@ class Watch:
         reading = seen.reading if seen else None
         speaker = self._speaker()
         world = self._worlds.get(speaker)
+        doubt = self._doubt(seen, world) if seen and seen.master else ""
         self.carried = self._carried(reading)
         return Evidence(
             enabled=settings.enabled,
@@ -238,12 +240,26 @@ class Watch:
                 if (state := seen.port_states.get(number, PortState.INITIALIZING) if seen else None)
             ),
             grandmaster=seen.master if seen and reading else None,
+            master_time=self.master_time,
+            doubt=doubt,
             not_chosen=self._not_chosen(settings.ptp_config.domain, reading),
             other_domains=self._other_domains(settings.ptp_config.domain),
             samples=tuple(seen.samples) if seen else (),
             sync_interval_s=_sync_interval_s(self.observer),
             carried=self.carried,
         )
+
+    def _doubt(self, seen: Seen, world: World | None) -> str:
+        """Note what the master says of its time; return why offsets from it are not to be used."""
+        said = seen.reading.time_properties if seen.reading and not seen.outdated else None
+        if said is not None and said.ptp_timescale is not None:
+            self.master_time = said
+        as_wanted = world is not None and world.generation == world.wanted_generation
+        argv = world.argv if world and as_wanted else ()
+        doubt = self._engine.chosen(self._settings).doubt(self._settings, argv, said)
+        if doubt:
+            seen.samples.clear()
+        return doubt
 
     def _port(self, number: int, name: str, state: PortState) -> PortSeen:
         lost = self._losses.see(name, faulty=state is PortState.FAULTY)

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from chronovisor.clock.memory import MemoryFile
+from chronovisor.clock.reading import TimeProperties
 from chronovisor.clock.state import ClockState, Memory, Verdict
 from chronovisor.errors import Unavailable
 
@@ -16,6 +17,13 @@ def test_a_synchronized_clock_counts_as_such_until_now(tmp_path: Path) -> None:
     file = MemoryFile(tmp_path / "memory.json")
     file.write(Memory("gm", 4000.0), GOOD)
     assert file.read(NOW_S) == Memory("gm", NOW_S)
+
+
+def test_what_the_master_said_of_its_time_is_kept(tmp_path: Path) -> None:
+    file = MemoryFile(tmp_path / "memory.json")
+    arb = TimeProperties(utc_offset_s=37, utc_offset_valid=False, ptp_timescale=False)
+    file.write(Memory("gm", 4000.0, arb), LOST)
+    assert file.read(NOW_S) == Memory("gm", 4000.0, arb)
 
 
 def test_holdover_goes_on_from_where_it_began(tmp_path: Path) -> None:
@@ -45,6 +53,8 @@ def test_a_memory_of_another_boot_counts_for_nothing(tmp_path: Path) -> None:
         b'{"grandmaster": "gm", "until_s": NaN}',
         b'{"grandmaster": "gm", "until_s": Infinity}',
         b'{"grandmaster": "gm", "until_s": [1]}',
+        b'{"grandmaster": "gm", "until_s": 1, "master_time": 7}',
+        b'{"grandmaster": "gm", "until_s": 1, "master_time": {"ptp_timescale": "maybe"}}',
     ],
 )
 def test_a_damaged_memory_counts_for_nothing(tmp_path: Path, content: bytes) -> None:

@@ -13,6 +13,7 @@ from chronovisor.clock.ptpd import program
 from chronovisor.clock.ptpd.engine import Ptpd, unused
 from chronovisor.clock.ptpd.options import config, config_text
 from chronovisor.clock.ptpd.paths import Paths
+from chronovisor.clock.reading import TimeProperties
 from chronovisor.clock.settings import SystemTime
 from chronovisor.clock.trx_conf import export, overlay, parse, render
 from chronovisor.clock.trx_conf import judge as judge_file
@@ -20,6 +21,7 @@ from chronovisor.errors import NotFound
 
 KNOWN = catalogue(Release(3, 1, 1))
 PATHS = Paths(Path("/run/chronovisor/clock"))
+PTP = TimeProperties(utc_offset_s=37, utc_offset_valid=False, ptp_timescale=True)
 
 
 def settings(port: dict[str, Any] | None = None, **given: Any) -> SystemTime:
@@ -42,7 +44,7 @@ def test_the_installed_ptpd_takes_what_is_rendered() -> None:
         options={"ptpd": {"servo:kp": 0.2, "clock:step_startup": True}},
     )
     for steers in (True, False):
-        keys = config(asked, PATHS, steers=steers)
+        keys = config(asked, PATHS, steers=steers, takes_off=steers)
         assert set(keys) <= set(program.keys(path))
         del keys["ptpengine:interface"]
         assert program.complaints(path, config_text(keys)) == ()
@@ -50,8 +52,8 @@ def test_the_installed_ptpd_takes_what_is_rendered() -> None:
 
 def test_the_same_settings_give_the_same_file() -> None:
     asked = settings(calibration_delay_ns=300, log_level=4, ptp_config={"domain": 5})
-    keys = config(asked, PATHS, steers=False)
-    assert config_text(keys) == config_text(config(asked, PATHS, steers=False))
+    keys = config(asked, PATHS, steers=False, takes_off=True)
+    assert config_text(keys) == config_text(config(asked, PATHS, steers=False, takes_off=True))
     expected = {
         "clock:no_adjust": "Y",
         "global:foreground": "Y",
@@ -65,7 +67,7 @@ def test_the_same_settings_give_the_same_file() -> None:
         "ptpengine:transport": "ipv4",
     }
     assert expected.items() <= keys.items()
-    assert config(asked, PATHS, steers=True)["clock:no_adjust"] == "N"
+    assert config(asked, PATHS, steers=True, takes_off=True)["clock:no_adjust"] == "N"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_a_wrong_option_in_a_file(line: str, words: str) -> None:
 
 def test_a_change_of_engine_stops_before_it_starts(tmp_path: Path) -> None:
     engine = Ptpd(tmp_path)
-    (ptpd,) = engine.daemons(settings(), steers=True)
+    (ptpd,) = engine.daemons(settings(), steers=True, master_time=PTP)
     observed = Observed({"ptp4l": "a", "phc2sys": "b"}, {}, {}, frozenset())
     words = [str(action) for action in plan(Wanted(daemons=(ptpd,)), observed)]
     assert words == ["stop phc2sys", "stop ptp4l", f"write {tmp_path}/ptpd.conf", "start ptpd"]
@@ -178,7 +180,9 @@ def test_a_change_of_engine_stops_before_it_starts(tmp_path: Path) -> None:
 
 def test_who_measures_only_says_so_on_its_command_line(tmp_path: Path) -> None:
     engine = Ptpd(tmp_path)
-    (steering,), (measuring,) = (engine.daemons(settings(), steers=one) for one in (True, False))
+    (steering,), (measuring,) = (
+        engine.daemons(settings(), steers=one, master_time=PTP) for one in (True, False)
+    )
     assert (steering.steers, measuring.steers) == (True, False)
     assert ("-n" in steering.spec.argv, "-n" in measuring.spec.argv) == (False, True)
     assert steering.spec.generation != measuring.spec.generation
@@ -194,5 +198,5 @@ async def test_a_missing_ptpd_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert engine.release is None
     assert engine.notices(settings()) == ("ptpd is not installed",)
     with pytest.raises(NotFound, match="not installed") as caught:
-        engine.daemons(settings(), steers=False)
+        engine.daemons(settings(), steers=False, master_time=None)
     assert "apt-get install ptpd" in str(caught.value.hint)

@@ -42,6 +42,7 @@ LISTENING = replace(
 )
 NOTHING = Memory()
 RECENT = Memory(GM, NOW_S - 3)
+DOUBTED = replace(STEERING, doubt="ptpd counts in the other timescale", samples=())
 
 
 def jumped(far: int, *, by_ns: float = 5e6) -> tuple[Sample, ...]:
@@ -67,6 +68,11 @@ def spread(step_ns: float) -> tuple[Sample, ...]:
             "faulty",
             "ptp4l gave up",
             id="daemon-failed",
+        ),
+        pytest.param(DOUBTED, NOTHING, "acquiring", "the other timescale", id="doubted"),
+        pytest.param(DOUBTED, RECENT, "holdover", "the other timescale", id="doubted-later"),
+        pytest.param(
+            replace(DOUBTED, samples=STEADY), NOTHING, "acquiring", "other", id="doubted-offsets"
         ),
         pytest.param(
             replace(LISTENING, daemon=Daemon.WAITING, daemon_reason="next attempt in 2 s"),

@@ -9,7 +9,9 @@ from chronovisor.clock.arbiter import Owner
 from chronovisor.clock.catalogue import Release
 from chronovisor.clock.chrony.daemon import Paths
 from chronovisor.clock.engine import Engine
-from chronovisor.clock.plan import Wanted
+from chronovisor.clock.plan import Wanted, WantedDaemon
+from chronovisor.clock.ptpd.utc import OPTION
+from chronovisor.clock.reading import TimeProperties
 from chronovisor.clock.settings import SystemTime
 from chronovisor.clock.wanted import LOCK, wanted
 
@@ -17,7 +19,12 @@ HERE = Path("/run/chronovisor/clock")
 
 
 def goal(
-    owner: Owner, *, stamps: str = "hardware", may_step: bool = True, **more: object
+    owner: Owner,
+    *,
+    stamps: str = "hardware",
+    may_step: bool = True,
+    master_time: TimeProperties | None = None,
+    **more: object,
 ) -> Wanted:
     """Return what runs under an owner."""
     engine = Engine(HERE)
@@ -31,7 +38,8 @@ def goal(
             **more,
         }
     )
-    return wanted(settings, engine, Paths(HERE), owner, may_step=may_step)
+    paths = Paths(HERE)
+    return wanted(settings, engine, paths, owner, may_step=may_step, master_time=master_time)
 
 
 CASES = [
@@ -70,6 +78,28 @@ def test_a_clock_that_has_been_right_is_not_stepped_and_nothing_restarts(stamps:
         assert ("max_frequency 500000\n" in one.text) is (name == steering)
     assert all("max_frequency" not in one.text for one in first.values())
     assert all("first_step_threshold" not in one.text for one in first.values())
+
+
+def test_ptpd_sets_the_clock_once_it_is_known_how_its_master_counts() -> None:
+    def ptpd(*, may_step: bool = True, ptp_timescale: bool | None = None) -> WantedDaemon:
+        known = TimeProperties(utc_offset_s=37, ptp_timescale=ptp_timescale)
+        found = goal(
+            Owner.PTP, stamps="software", may_step=may_step, master_time=known, engine="ptpd"
+        )
+        return found.daemons[0]
+
+    unknown, ahead, utc = ptpd(), ptpd(ptp_timescale=True), ptpd(ptp_timescale=False)
+    assert [one.steers for one in (unknown, ahead, utc)] == [False, True, True]
+    assert [one.spec.lock for one in (unknown, ahead, utc)] == [None, LOCK, LOCK]
+    lines = [f"{OPTION} = {word}\n" for word in ("Y", "Y", "N")]
+    assert [line in one.text for line, one in zip(lines, (unknown, ahead, utc), strict=True)] == [
+        True
+    ] * 3
+    later = ptpd(may_step=False, ptp_timescale=False)
+    assert later.spec.generation == utc.spec.generation
+    assert "clock:no_reset = 1\n" in later.text
+    assert "clock:step_startup = 0\n" in later.text
+    assert f"{OPTION} = N\n" in later.text
 
 
 def test_an_option_of_the_operator_about_steps_stands() -> None:

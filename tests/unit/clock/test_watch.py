@@ -32,7 +32,7 @@ class NoWorlds(Supervisor):
         return lambda: None
 
 
-def watch_in(base: Path, calibrated: Callable[[], None] = lambda: None) -> Watch:
+def watch_in(base: Path, replan: Callable[[], None] = lambda: None) -> Watch:
     def ignore(kind: str, data: dict[str, Any]) -> None:
         del kind, data
 
@@ -46,7 +46,7 @@ def watch_in(base: Path, calibrated: Callable[[], None] = lambda: None) -> Watch
         memory,
         ignore,
         judge_other=no_ntp,
-        calibrated=calibrated,
+        replan=replan,
     )
 
 
@@ -95,7 +95,7 @@ async def test_a_watch_forgets_whom_it_need_not_follow(tmp_path: Path) -> None:
         assert watch.announcers == {}
 
 
-async def test_a_port_that_comes_to_follow_is_told_once(tmp_path: Path) -> None:
+async def test_a_port_that_comes_to_follow_or_ceases_to_is_told_once(tmp_path: Path) -> None:
     told: list[bool] = []
     watch = watch_in(tmp_path, lambda: told.append(watch.calibrated))
     watch.follow(SETTINGS)
@@ -106,7 +106,7 @@ async def test_a_port_that_comes_to_follow_is_told_once(tmp_path: Path) -> None:
     for state in (PortState.UNCALIBRATED, PortState.SLAVE, PortState.SLAVE, PortState.LISTENING):
         observer.seen.take_port(1, state)
         watch.judge()
-    assert told == [True]
+    assert told == [True, False]
     observer.seen.take_port(1, PortState.SLAVE)
     watch.judge()
-    assert told == [True, True]
+    assert told == [True, False, True]

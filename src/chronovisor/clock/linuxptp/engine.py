@@ -1,7 +1,7 @@
 """The engine `linuxptp`: what the installed release makes of the settings, as worlds to run."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chronovisor.clock.catalogue import KNOWN, Catalogue, Release, catalogue, nearest
@@ -12,6 +12,7 @@ from chronovisor.clock.linuxptp.paths import Paths
 from chronovisor.clock.linuxptp.release import installed_release
 from chronovisor.clock.linuxptp.rendered import Rendered, render
 from chronovisor.clock.plan import RESTARTS, WantedDaemon
+from chronovisor.clock.reading import TimeProperties
 from chronovisor.clock.settings import Discipline, SystemTime
 from chronovisor.errors import ChronovisorError, NotFound
 from chronovisor.worlds import WorldSpec
@@ -62,13 +63,16 @@ class Linuxptp:
             found.append("engine linuxptp leaves options.ptpd unused, and ptpd finds them again")
         return tuple(filter(None, found))
 
-    def daemons(self, settings: SystemTime, *, steers: bool) -> tuple[WantedDaemon, ...]:
+    def daemons(
+        self, settings: SystemTime, *, steers: bool, master_time: TimeProperties | None
+    ) -> tuple[WantedDaemon, ...]:
         """Return ptp4l and, where a NIC's clock is to be carried on, phc2sys.
 
         With hardware time stamps ptp4l steers the NIC's clock alone, so it goes on where the
         system clock is another's; with software time stamps it then measures only. A boundary
         clock on several NICs keeps their clocks together, whosever the system clock is.
         """
+        del master_time  # both look at its timescale themselves
         if self.release is None:
             raise NotFound(self._missing, hint=self._hint)
         through_nic = needs_phc2sys(settings, self.catalogue)
@@ -79,6 +83,13 @@ class Linuxptp:
             _daemon(one, steers=steers and through_nic == (one.program == "phc2sys"))
             for one in render(settings, self.release, self.paths, clocks, steers=steers)
         )
+
+    def doubt(
+        self, settings: SystemTime, argv: Sequence[str], master_time: TimeProperties | None
+    ) -> str:
+        """Return nothing: ptp4l measures offsets as the master's timescale asks."""
+        del settings, argv, master_time
+        return ""
 
     def target(self, settings: SystemTime) -> tuple[object, ...]:
         """Return what decides how ptp4l is asked; it drops what carries another majorSdoId."""

@@ -4,15 +4,17 @@ import asyncio
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chronovisor.clock.catalogue import Release
 from chronovisor.clock.plan import RESTARTS, WantedDaemon
+from chronovisor.clock.ptpd import utc
 from chronovisor.clock.ptpd.observe import PtpdObserver
 from chronovisor.clock.ptpd.options import config, config_text
 from chronovisor.clock.ptpd.paths import Paths
 from chronovisor.clock.ptpd.program import installed_release, program
+from chronovisor.clock.reading import TimeProperties
 from chronovisor.clock.settings import SystemTime
 from chronovisor.errors import ChronovisorError, NotFound
 from chronovisor.worlds import WorldSpec
@@ -48,14 +50,23 @@ class Ptpd:
         words = "engine ptpd leaves these unused, and linuxptp finds them again"
         return (*missing, f"{words}: {', '.join(idle)}")
 
-    def daemons(self, settings: SystemTime, *, steers: bool) -> tuple[WantedDaemon, ...]:
-        """Return ptpd, without its servo where it may not set the clock."""
+    def daemons(
+        self, settings: SystemTime, *, steers: bool, master_time: TimeProperties | None
+    ) -> tuple[WantedDaemon, ...]:
+        """Return ptpd, without its servo where it may not set the clock.
+
+        Nor may it while it is not known how its master's time is counted. It measures meanwhile, as
+        if the timescale were PTP's.
+        """
         path = program()
         if path is None:
             raise NotFound(self._missing, hint=self._hint)
-        text = config_text(config(settings, self.paths, steers=steers))
-        measures_only = () if steers else ("-n",)  # said in the file, too; here a process tells
-        argv = (path, *measures_only, "-c", str(self.paths.config))
+        known = utc.takes_offset_off(settings, master_time)
+        steers, takes_off = steers and known is not None, known is not False
+        text = config_text(config(settings, self.paths, steers=steers, takes_off=takes_off))
+        # Said in the file, too; here a process tells
+        words = (*(() if steers else ("-n",)), utc.argument(takes_off=takes_off))
+        argv = (path, *words, "-c", str(self.paths.config))
         spec = WorldSpec(
             name=WORLD,
             argv=argv,
@@ -64,6 +75,12 @@ class Ptpd:
             generation=hashlib.sha256(json.dumps([argv, text]).encode()).hexdigest()[:16],
         )
         return (WantedDaemon(spec, self.paths.config, text, {}, steers=steers),)
+
+    def doubt(
+        self, settings: SystemTime, argv: Sequence[str], master_time: TimeProperties | None
+    ) -> str:
+        """Return why the offsets that it measures are not those from UTC."""
+        return utc.doubt(settings, argv, master_time)
 
     def target(self, settings: SystemTime) -> tuple[object, ...]:
         """Return what decides how ptpd is watched."""

@@ -6,6 +6,7 @@ The same settings give the same bytes. Sources: ptpd2 -H and ptpd2.conf(5) of 2.
 from collections.abc import Mapping
 
 from chronovisor.clock.catalogue.text import as_text
+from chronovisor.clock.ptpd import utc
 from chronovisor.clock.ptpd.paths import Paths
 from chronovisor.clock.settings import PtpPort, SystemTime, Transport
 
@@ -21,22 +22,28 @@ MOST_DOMAIN = 127
 _CHOSEN = {
     # IEEE 1588-2019 table I.1: three intervals; ptpd's own default of six notices a loss late
     "ptpengine:announce_receipt_timeout": "3",
-    # A master on PTP's timescale is ahead of UTC, whether or not it calls its offset valid; ptp4l
-    # with its defaults takes it so, too, and ours must mean the same time with either
-    "ptpengine:always_respect_utc_offset": "Y",
     "ptpengine:management_enable": "N",  # nobody asks it over the network
     # Who may have the clock is decided here, so ptpd needs no election between sources of its own
     "global:timingdomain_election_delay": "0",
+    # But for the start, an offset of a second or more moves nothing for a minute: meanwhile a
+    # master that has come to another timescale is found out, and ptpd started anew
+    "clock:step_startup": "Y",
+    "ptpengine:panic_mode": "Y",
+    "ptpengine:panic_mode_duration": "1",  # minutes, the least there is
 }
 _HEADER = "# Written by Chronovisor from host/system/system_time; changes here are lost.\n\n"
 _LOG_LEVELS = ("ERR", "ERR", "ERR", "ERR", "WARNING", "NOTICE", "INFO", "ALL")
 
 
-def config(settings: SystemTime, paths: Paths, *, steers: bool) -> dict[str, str]:
-    """Return every key that ptpd is given with its value; `steers`: it may set the clock."""
+def config(settings: SystemTime, paths: Paths, *, steers: bool, takes_off: bool) -> dict[str, str]:
+    """Return every key that ptpd is given with its value.
+
+    `steers`: it may set the clock. `takes_off`: its master is ahead of UTC by the announced offset.
+    """
     ports = settings.ptp_config.active_ports()
     given = {key: as_text(value) for key, value in settings.options.ptpd.items()}
     owned = _port(ports[0]) if ports else {}
+    owned |= {utc.OPTION: utc.word(takes_off=takes_off)}
     return _CHOSEN | given | owned | _whole(settings, steers=steers) | _files(paths)
 
 
