@@ -32,6 +32,9 @@ LOOK_S = 2.0
 FASTEST_PPM, SLACK_NS = 600, 5_000
 """A clock slewed at 500 ppm at most is slower; a step of more than the slack is not."""
 
+SLEWS_PPM = 300
+"""No clock is so fast that is not slewed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -124,6 +127,26 @@ def test_a_master_that_changes_its_timescale_moves_no_clock(site: Site, tmp_path
             asyncio.run(announce(site.socket, ptp_timescale=ahead_ns > 0))
             site.steers(takes_off=ahead_ns > 0)
             site.agree(f"ptpd, its master {ahead_ns} ns ahead of UTC", ahead_ns=ahead_ns)
+    found = recorder.now()
+    print(f"fastest {found.fastest_ppm():.1f} ppm against raw time")
+    jumps = found.jumps(FASTEST_PPM, SLACK_NS)
+    assert not jumps, f"steps of the system clock (elapsed ns, change ns): {jumps[:5]}"
+
+
+def test_a_clock_that_has_been_right_is_not_stepped_after_its_master(
+    site: Site, tmp_path: Path
+) -> None:
+    """Its master's clock jumps and stays there; after its minute ptpd follows, at 500 ppm."""
+    site.agree("ptpd")
+
+    def told() -> bool:
+        return "SIGHUP received" in site.host.do("world", "logs", "ptpd", "--lines", "1000")
+
+    until("ptpd has read that it may not step", told, DEADLINE_S)
+    truth.step(site.master.clock, BEHIND_NS)
+    recorder = Recorder(tmp_path)
+    with recorder.running("raw", 0):
+        until("it slews", lambda: recorder.now().fastest_ppm() > SLEWS_PPM, DEADLINE_S)
     found = recorder.now()
     print(f"fastest {found.fastest_ppm():.1f} ppm against raw time")
     jumps = found.jumps(FASTEST_PPM, SLACK_NS)

@@ -9,6 +9,7 @@ from chronovisor.clock.containment import make_ready
 from chronovisor.clock.plan import (
     HandOverRate,
     HoldDaemon,
+    ReloadDaemon,
     RestartDaemon,
     ReviveDaemon,
     StartDaemon,
@@ -26,6 +27,7 @@ async def apply(
         StartDaemon
         | RestartDaemon
         | ReviveDaemon
+        | ReloadDaemon
         | StopDaemon
         | HoldDaemon
         | WriteFile
@@ -44,6 +46,8 @@ async def apply(
         case StartDaemon(spec) | RestartDaemon(spec):
             make_ready(spec)
             await supervisor.ensure(spec)
+        case ReloadDaemon(name):
+            supervisor.hang_up(name)
         case ReviveDaemon(name):
             await supervisor.restart(name)
         case StopDaemon(name, reason) | HoldDaemon(name, reason):

@@ -94,6 +94,18 @@ class ReviveDaemon:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadDaemon:
+    """Have a daemon read its file again while it runs. Applied by `daemons.apply`."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the action as a line for people."""
+        return f"have {self.name} read its file again"
+
+
+@dataclass(frozen=True, slots=True)
 class StopDaemon:
     """Stop a daemon that should not run. Applied by `daemons.apply`."""
 
@@ -152,6 +164,7 @@ Action = (
     | StartDaemon
     | RestartDaemon
     | ReviveDaemon
+    | ReloadDaemon
     | StopDaemon
     | HoldDaemon
     | SetLive
@@ -165,7 +178,8 @@ class WantedDaemon:
 
     `spec.generation` is the digest of all that it reads at its start alone. `steers` says that it
     may set the system clock, `rate_file` where it reads at its start which rate the clock has.
-    `follows` names the daemon that must have a calibrated port whenever this one starts.
+    `follows` names the daemon that must have a calibrated port whenever this one starts. `reloads`
+    says that a change of its file which starts nothing anew is for the running one, too.
     """
 
     spec: WorldSpec
@@ -175,6 +189,7 @@ class WantedDaemon:
     steers: bool = False
     rate_file: Path | None = None
     follows: str | None = None
+    reloads: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +274,10 @@ def _for_daemon(daemon: WantedDaemon, observed: Observed) -> list[Action]:
         actions.append(RestartDaemon(daemon.spec, f"it reads this only at its start: {what}"))
     elif daemon.spec.name in observed.stuck:
         actions.append(ReviveDaemon(daemon.spec.name, observed.stuck[daemon.spec.name]))
+    elif file_differs and daemon.reloads:
+        actions.append(
+            ReloadDaemon(daemon.spec.name, changes(observed.files.get(daemon.file), daemon))
+        )
     else:
         actions += [
             SetLive(option, value, f"it is {observed.live[option]}; PTP management can set it")

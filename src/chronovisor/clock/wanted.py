@@ -63,7 +63,7 @@ def _ptp(
 
     What may step a clock at its start no longer does so once the clock has been right: a clock that
     runs is slewed, and not fast. The generation stays that of the full text, so a clock that has
-    come right restarts nothing.
+    come right restarts nothing. ptpd, which may step at any time, reads its file again.
     """
     full = engine.wanted(settings, steers=steers, master_time=master_time)
     if may_step or not steers:

@@ -154,6 +154,11 @@ class Supervised:
         async with self._turn:
             await self._stop(reason)
 
+    def hang_up(self) -> None:
+        """Send SIGHUP to the program, if it runs."""
+        if self._process is not None and self.snapshot().state is State.RUNNING:
+            self._process.send(signal.SIGHUP)
+
     def detach(self) -> None:
         """Let go of it: it goes on without us."""
         self._cancel_timer()

@@ -146,6 +146,10 @@ class Supervisor:
         await world.restart()
         return world.snapshot()
 
+    def hang_up(self, name: str) -> None:
+        """Send SIGHUP to the program of a world, if it runs: daemons then read their files."""
+        self._get(name).hang_up()
+
     async def remove(self, name: str) -> None:
         """Stop a world and forget it with its log."""
         world = self._get(name)

@@ -246,6 +246,19 @@ async def test_stop_signal(supervisor: Supervisor, until: Until) -> None:
     assert supervisor.get("w").last_lines[-1] == "got INT"
 
 
+async def test_hanging_up_tells_the_program_alone(supervisor: Supervisor, until: Until) -> None:
+    script = "trap 'echo got HUP' HUP; echo ready; while :; do sleep 0.05; done"
+    before = await supervisor.start(sh("w", script))
+    await until(lambda: "ready" in supervisor.get("w").last_lines)
+    supervisor.hang_up("w")
+    await until(lambda: "got HUP" in supervisor.get("w").last_lines)
+    assert supervisor.get("w").pid == before.pid
+    await supervisor.stop("w", "asked")
+    supervisor.hang_up("w")  # nothing runs, nothing happens
+    with pytest.raises(NotFound):
+        supervisor.hang_up("nobody")
+
+
 async def test_stop_in_backoff_and_removal(supervisor: Supervisor, tmp_path: Path) -> None:
     await supervisor.start(WorldSpec("w", ("nonesuch",)))
     assert (await supervisor.stop("w", "asked")).state is State.STOPPED

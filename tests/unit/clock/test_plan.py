@@ -16,6 +16,7 @@ PTP4L = WantedDaemon(
 PHC2SYS = WantedDaemon(
     WorldSpec("phc2sys", ("phc2sys",), generation="p1"), Path("/run/x/phc2sys.conf"), "", {}
 )
+RELOADING = replace(PTP4L, reloads=True)
 FOLLOWER = replace(PHC2SYS, follows="ptp4l")
 WANTED = Wanted((PTP4L,))
 AGREED = Observed({"ptp4l": "g1"}, {FILE: "[global]\n"}, {"priority1": 128}, frozenset())
@@ -51,6 +52,19 @@ ADDRESS = ("eth1", ip_interface("10.0.0.2/24"))
         pytest.param(
             WANTED, replace(AGREED, files={}), ["write /run/x/ptp4l.conf"], id="file-gone"
         ),
+        pytest.param(
+            Wanted((RELOADING,)),
+            replace(AGREED, files={FILE: "old"}),
+            ["write /run/x/ptp4l.conf", "have ptp4l read its file again"],
+            id="reloads",
+        ),
+        pytest.param(
+            Wanted((RELOADING,)),
+            replace(AGREED, daemons={"ptp4l": "g0"}, files={FILE: "old"}),
+            ["write /run/x/ptp4l.conf", "restart ptp4l"],
+            id="restarted-it-need-not-reload",
+        ),
+        pytest.param(Wanted((RELOADING,)), AGREED, [], id="nothing-to-reload"),
         pytest.param(Wanted(), AGREED, ["stop ptp4l"], id="disabled"),
         pytest.param(
             Wanted(),

@@ -74,7 +74,7 @@ class Ptpd:
             restart=RESTARTS,
             generation=hashlib.sha256(json.dumps([argv, text]).encode()).hexdigest()[:16],
         )
-        return (WantedDaemon(spec, self.paths.config, text, {}, steers=steers),)
+        return (WantedDaemon(spec, self.paths.config, text, {}, steers=steers, reloads=True),)
 
     def doubt(
         self, settings: SystemTime, argv: Sequence[str], master_time: TimeProperties | None
