@@ -7,5 +7,5 @@ runs all of them, or those named, prints a table and writes JSON.
 import sys
 from pathlib import Path
 
-CHECKOUT = Path(__file__).parents[1]
-sys.path.append(str(CHECKOUT / "tests"))  # the test bed: guests, simulated NICs, the truth
+# The test bed: guests, simulated NICs, the truth
+sys.path.append(str(Path(__file__).parents[1] / "tests"))

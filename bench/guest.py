@@ -1,11 +1,6 @@
-"""A guest with simulated NICs, for the benches that need NIC clocks."""
+"""Benches that need NIC clocks: they measure in a guest with simulated NICs."""
 
-import sys
-from pathlib import Path
-
-from bench import CHECKOUT
-from hwsim.build import MODULE, build
-from qemu import Machine, debian_kernel
+from hwsim.guest import booted, python
 
 
 def said_in_guest(program: str, mark: str) -> str:
@@ -14,20 +9,8 @@ def said_in_guest(program: str, mark: str) -> str:
     Raises:
         RuntimeError: it failed, or wrote no such line.
     """
-    kernel = debian_kernel()
-    module = build(kernel).read_bytes()
-    with Machine(kernel, root=Path("/"), memory_mib=1536, files={MODULE: module}) as machine:
-        path = f"{CHECKOUT / 'src'}:{CHECKOUT}:{CHECKOUT / 'tests'}"
-        done = machine.run(
-            *(sys.executable, "-m", program),
-            env={
-                "CHRONOVISOR_HWSIM": f"/run/guest/files/{MODULE}",
-                "CHRONOVISOR_SLOWNESS": "10",
-                "PYTHONPATH": path,
-            },
-            cwd=str(CHECKOUT),
-            deadline_s=3000.0,
-        )
+    with booted() as machine:
+        done = python(machine, "-m", program)
     found = [line for line in done.text.splitlines() if line.startswith(mark)]
     if done.code or not found:
         raise RuntimeError(f"the guest ended with {done.code}:\n{done.text[-3000:]}")
