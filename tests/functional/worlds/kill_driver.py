@@ -65,17 +65,24 @@ class Driver:
         async with Supervisor(self.worlds) as supervisor:
             adopted = await supervisor.adopt()
             os.write(tell, b"A" if adopted else b"a")
-            deadline = time.monotonic() + 10
-            # What it adopted may just be dying of the signal that its predecessor sent.
-            while (there := self.alive()) != (known := self.known(supervisor)):
-                if time.monotonic() > deadline:
-                    self.report(f"round {number}: knows {known}, alive {there}")
-                    break
-                await asyncio.sleep(0.002)
+            await self.compare(supervisor, f"round {number}")
             os.write(tell, b"c")
             choices = random.Random(number)
             while True:
                 await self.disturb(supervisor, choices)
+
+    async def compare(self, supervisor: Supervisor, when: str) -> None:
+        """Report if it does not come to know exactly what is alive.
+
+        What it adopted may just be dying of the signal that its predecessor sent, and a process
+        amid its exec has no command line, for an instant, to be known by.
+        """
+        deadline = time.monotonic() + 10
+        while (there := self.alive()) != (known := self.known(supervisor)):
+            if time.monotonic() > deadline:
+                self.report(f"{when}: knows {known}, alive {there}")
+                break
+            await asyncio.sleep(0.002)
 
     async def disturb(self, supervisor: Supervisor, choices: random.Random) -> None:
         deed = choices.choice(["ensure", "ensure", "restart", "stop", "kill"])
@@ -134,9 +141,9 @@ class Driver:
         async with Supervisor(self.worlds) as supervisor:
             await supervisor.adopt()
             await supervisor.ensure(self.spec(9))
-            world = supervisor.get("w")
-            if world.state is not State.RUNNING or self.alive() != [world.pid]:
-                self.report(f"end: {world}, alive {self.alive()}")
+            await self.compare(supervisor, "end")
+            if (world := supervisor.get("w")).state is not State.RUNNING:
+                self.report(f"end: {world}")
             await supervisor.stop_all("end")
         if self.alive():
             self.report(f"end: {self.alive()} left")
